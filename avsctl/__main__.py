@@ -1,0 +1,5 @@
+"""`python -m avsctl`."""
+
+from avsctl.cli import main
+
+main()

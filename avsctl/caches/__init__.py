@@ -1,0 +1,1 @@
+"""HDF5 caches: the files that one step hands to the next."""

@@ -1,0 +1,236 @@
+"""`clips.h5`: every clip's frames, labels and sound as their original encoded bytes, with an index.
+
+| key | shape, type | meaning |
+|---|---|---|
+| clips/uid, clips/video, clips/subset, clips/split | (n,) text | index; `video` is the source video, shared by its clips |
+| clips/first_frame | (n + 1,) int64 | clip i owns frames first_frame[i] to first_frame[i + 1] |
+| clips/hash | (n,) text | hash of the clip's content |
+| frames/data, frames/offset | bytes, (F + 1,) int64 | JPEG or PNG files, one after the other |
+| labels/data, labels/offset | bytes, (F + 1,) int64 | 8-bit PNGs of class indices at their own size; empty where unlabelled |
+| audio/data, audio/offset | bytes, (n + 1,) int64 | wav files |
+| log_mel/data | (F, 96, 64) float32 | AVSBench-object's stored log-mel, where the dataset has it |
+| attrs classes, palette, label_kind | JSON, JSON, text | names in index order; RGB rows; `semantic` or `binary` (0 silent, 1 sounding) |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from avsctl.caches.files import hash_of, whole_file
+from avsctl.caches.header import header, mark_complete, open_cache, write_header
+from avsctl.errors import AvsctlError
+
+SUBSETS = {"s4": "v1s", "ms3": "v1m", "v2": "v2"}
+"""AVSBench's subsets as users call them, and as its files do."""
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """One clip as a reader hands it over.
+
+    Args:
+        frames: encoded pictures (JPEG or PNG files), one per second.
+        labels: for each frame an 8-bit index PNG, or empty bytes where the frame is unlabelled.
+        audio: a wav file's bytes.
+        log_mel: (T, 96, 64) float32 or None.
+    """
+
+    uid: str
+    video: str
+    subset: str
+    split: str
+    frames: Sequence[bytes]
+    labels: Sequence[bytes]
+    audio: bytes
+    log_mel: np.ndarray | None = None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The clip as flat arrays, for a shard."""
+        content = {
+            "index": np.frombuffer(json.dumps([self.uid, self.video, self.subset, self.split]).encode(), np.uint8),
+            "frames": np.frombuffer(b"".join(self.frames), np.uint8),
+            "frame_sizes": np.array([len(frame) for frame in self.frames], np.int64),
+            "labels": np.frombuffer(b"".join(self.labels), np.uint8),
+            "label_sizes": np.array([len(label) for label in self.labels], np.int64),
+            "audio": np.frombuffer(self.audio, np.uint8),
+        }
+        if self.log_mel is not None:
+            content["log_mel"] = np.asarray(self.log_mel, np.float32)
+        content["hash"] = np.frombuffer(hash_of(*(value.tobytes() for value in content.values())).encode(), np.uint8)
+        return content
+
+
+@dataclass
+class _Tally:
+    """Sizes found in a first pass over the shards."""
+
+    index: list[list[str]] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)
+    frame_sizes: list[int] = field(default_factory=list)
+    label_sizes: list[int] = field(default_factory=list)
+    audio_sizes: list[int] = field(default_factory=list)
+    log_mels: int = 0
+
+    def add(self, item: Mapping[str, np.ndarray]) -> None:
+        self.index.append(json.loads(item["index"].tobytes()))
+        self.hashes.append(item["hash"].tobytes().decode())
+        self.frames.append(len(item["frame_sizes"]))
+        self.frame_sizes.extend(item["frame_sizes"].tolist())
+        self.label_sizes.extend(item["label_sizes"].tolist())
+        self.audio_sizes.append(len(item["audio"]))
+        self.log_mels += "log_mel" in item
+
+
+def assemble_clips(
+    path: Path,
+    items: Callable[[], Iterable[Mapping[str, np.ndarray]]],
+    *,
+    classes: Sequence[str],
+    palette: np.ndarray,
+    label_kind: str,
+    options: Mapping[str, Any],
+) -> Path:
+    """Write `clips.h5` from `ClipRecord.arrays()` items in index order.
+
+    Args:
+        items: called twice, gives all items in the same order (once for the sizes, once for the bytes).
+        palette: (len(classes), 3) uint8.
+        label_kind: `semantic` or `binary`.
+    """
+    tally = _Tally()
+    for item in items():
+        tally.add(item)
+    with whole_file(path) as part, h5py.File(part, "w") as file:
+        write_header(file, "clips", fingerprint=hash_of(*tally.hashes), inputs={}, options=options)
+        file.attrs["classes"] = json.dumps(list(classes))
+        file.attrs["palette"] = json.dumps(np.asarray(palette).tolist())
+        file.attrs["label_kind"] = label_kind
+        for column, name in enumerate(("uid", "video", "subset", "split")):
+            file[f"clips/{name}"] = np.array([row[column].encode() for row in tally.index], dtype="S")
+        file["clips/hash"] = np.array([value.encode() for value in tally.hashes], dtype="S")
+        file["clips/first_frame"] = np.cumsum([0, *tally.frames])
+        _write_bytes(file, items(), tally)
+        mark_complete(file)
+    return path
+
+
+def _write_bytes(file: h5py.File, items: Iterable[Mapping[str, np.ndarray]], tally: _Tally) -> None:
+    sizes = {"frames": tally.frame_sizes, "labels": tally.label_sizes, "audio": tally.audio_sizes}
+    for name, lengths in sizes.items():
+        file[f"{name}/offset"] = np.cumsum([0, *lengths])
+        file.create_dataset(f"{name}/data", (sum(lengths),), np.uint8)
+    if tally.log_mels:
+        file.create_dataset("log_mel/data", (sum(tally.frames), 96, 64), np.float32, fillvalue=np.nan)
+    position = dict.fromkeys(sizes, 0)
+    for number, item in enumerate(items):
+        for name in sizes:
+            start = position[name]
+            position[name] = stop = start + len(item[name])
+            file[f"{name}/data"][start:stop] = item[name]
+        if "log_mel" in item:
+            first, last = file["clips/first_frame"][number : number + 2]
+            file["log_mel/data"][first:last] = item["log_mel"]
+
+
+class ClipCache:
+    """Read `clips.h5`. Pickles as its path and opens the file lazily, so that worker processes may hold one.
+
+    Raises: AvsctlError: If the file is missing, damaged or of another kind.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self._file: h5py.File | None = None
+        with open_cache(self.path, "clips") as file:
+            self.header = header(file)
+            self.fingerprint = str(file.attrs["fingerprint"])
+            self.classes: list[str] = json.loads(file.attrs["classes"])
+            self.palette = np.array(json.loads(file.attrs["palette"]), np.uint8)
+            self.label_kind = str(file.attrs["label_kind"])
+            columns = ("uid", "video", "subset", "split", "hash")
+            self.uids, self.videos, self.subsets, self.splits, self.hashes = (
+                [value.decode() for value in file[f"clips/{name}"][:]] for name in columns
+            )
+            self.first_frame = file["clips/first_frame"][:]
+            self._offsets = {name: file[f"{name}/offset"][:] for name in ("frames", "labels", "audio")}
+            self.has_log_mel = "log_mel" in file
+        self.position = {uid: i for i, uid in enumerate(self.uids)}
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def frame_count(self, clip: int) -> int:
+        """Frames of a clip: its length in seconds."""
+        return int(self.first_frame[clip + 1] - self.first_frame[clip])
+
+    def labelled(self, clip: int) -> np.ndarray:
+        """(T,) bool: which frames have a label."""
+        first, last = self.first_frame[clip : clip + 2]
+        return np.diff(self._offsets["labels"][first : last + 1]) > 0
+
+    def select(self, *, split: str | None = None, subset: str | None = None) -> list[int]:
+        """Clips of a split and subset in file order; `all` or None takes every one.
+
+        Raises: AvsctlError: If none is left.
+        """
+        chosen = [
+            i
+            for i in range(len(self))
+            if split in (None, "all", self.splits[i]) and subset in (None, "all", self.subsets[i])
+        ]
+        if not chosen:
+            held = sorted({f"{a}/{b}" for a, b in zip(self.subsets, self.splits, strict=True)})
+            raise AvsctlError(
+                f"{self.path} holds no clip of subset {subset or 'all'}, split {split or 'all'}. It holds {', '.join(held)}."
+            )
+        return chosen
+
+    def frame_bytes(self, clip: int) -> list[bytes]:
+        """The clip's pictures as files."""
+        return list(self._slices("frames", self.first_frame[clip], self.first_frame[clip + 1]))
+
+    def label_bytes(self, clip: int) -> list[bytes]:
+        """The clip's index PNGs; empty where a frame is unlabelled."""
+        return list(self._slices("labels", self.first_frame[clip], self.first_frame[clip + 1]))
+
+    def audio_bytes(self, clip: int) -> bytes:
+        """The clip's wav file."""
+        return next(self._slices("audio", clip, clip + 1))
+
+    def log_mel(self, clip: int) -> np.ndarray | None:
+        """(T, 96, 64) float32 stored log-mel, or None."""
+        if not self.has_log_mel:
+            return None
+        values = self._open()["log_mel/data"][self.first_frame[clip] : self.first_frame[clip + 1]]
+        return None if np.isnan(values).any() else values
+
+    def verify(self, clip: int) -> bool:
+        """Whether a clip's bytes are still those that were written."""
+        index = [self.uids[clip], self.videos[clip], self.subsets[clip], self.splits[clip]]
+        record = ClipRecord(
+            *index, self.frame_bytes(clip), self.label_bytes(clip), self.audio_bytes(clip), self.log_mel(clip)
+        )
+        return record.arrays()["hash"].tobytes().decode() == self.hashes[clip]
+
+    def _open(self) -> h5py.File:
+        if self._file is None:
+            self._file = open_cache(self.path, "clips")
+        return self._file
+
+    def _slices(self, name: str, first: int, last: int) -> Iterator[bytes]:
+        offset = self._offsets[name][first : last + 1]
+        data = self._open()[f"{name}/data"][offset[0] : offset[-1]].tobytes()
+        for start, stop in zip(offset[:-1] - offset[0], offset[1:] - offset[0], strict=True):
+            yield data[start:stop]

@@ -1,0 +1,102 @@
+"""The one rich console, the progress bar, the log, and what an error looks like."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from avsctl.errors import AvsctlError
+
+out = Console(soft_wrap=True)
+"""Results go here (stdout)."""
+err = Console(stderr=True, soft_wrap=True)
+"""Progress, logs and errors go here (stderr)."""
+
+
+def track(items: Iterable[Any], description: str = "", total: int | None = None) -> Iterator[Any]:
+    """Yield the items and draw a bar with rate and time left; silent when stderr is no terminal."""
+    if not err.is_terminal:
+        yield from items
+        return
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(description, total=total, rate="")
+        for item in items:
+            yield item
+            speed = progress.tasks[0].speed
+            progress.update(task, advance=1, rate=f"{speed:.1f}/s" if speed else "")
+
+
+def set_up_logging(verbosity: int) -> None:
+    """Show avsctl's log on stderr: -1 warnings only, 0 notes, 1 details."""
+    level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
+    handler = RichHandler(console=err, show_path=False, show_level=verbosity > 0, markup=False, highlighter=None)
+    handler.setFormatter(logging.Formatter("%(message)s", datefmt="%H:%M:%S"))
+    for name in ("avsctl", "avsctl_models"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+def run_guarded(command: click.Command) -> int:
+    """Run a command and return the exit code: 0 done, 1 failed, 2 wrong use or bad input, 130/143 stopped."""
+    debug = bool(os.environ.get("AVSCTL_DEBUG")) or "--debug" in sys.argv
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        return command.main(standalone_mode=False, prog_name="avsctl") or 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        err.print("stopped; run the same command again to continue")
+        return 130
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except Exception as error:
+        if debug:
+            raise
+        return _report(error)
+
+
+def _stop(signum: int, frame: Any) -> None:
+    err.print("stopped; run the same command again to continue")
+    sys.exit(128 + signum)
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, AvsctlError):
+        _print_error(str(error))
+        return 2
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        _print_error(f"{error.strerror or error}{place}. Check the path, its permissions and the space on its disk.")
+        return 2
+    _print_error(f"{type(error).__name__}: {error}. This is a fault in avsctl; run again with --debug for the details.")
+    return 1
+
+
+def _print_error(text: str) -> None:
+    one_line = " ".join(text.split())
+    err.print(f"[bold red]error:[/] {one_line}" if err.is_terminal else f"error: {one_line}", markup=err.is_terminal)

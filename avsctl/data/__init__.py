@@ -1,0 +1,1 @@
+"""Dataset layouts, the synthetic dataset, and what a model reads."""

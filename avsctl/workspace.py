@@ -1,0 +1,144 @@
+"""One folder with fixed names, so that every command finds what the step before it wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from avsctl.caches.files import read_json
+from avsctl.errors import AvsctlError
+
+TASKS = ("avs", "avss")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The fixed places of a workspace.
+
+    Args:
+        root: the workspace's folder; it need not exist yet.
+    """
+
+    root: Path
+
+    @property
+    def clips(self) -> Path:
+        """Frames, labels and sound, made by `prepare`."""
+        return self.root / "clips.h5"
+
+    @property
+    def audio(self) -> Path:
+        """One audio embedding per frame, made by `extract-audio`."""
+        return self.root / "audio.h5"
+
+    def prior(self, name: str) -> Path:
+        """A prior cache: `predicted`, `low`, `high`, `masks` or a chosen name, made by `predict-priors`."""
+        return self.root / "priors" / f"{name}.h5"
+
+    @property
+    def reports(self) -> Path:
+        """Scores, made by `evaluate`."""
+        return self.root / "reports"
+
+    @property
+    def visualizations(self) -> Path:
+        """Pictures and videos, made by `visualize`."""
+        return self.root / "visualize"
+
+    def run_folder(self, task: str, name: str) -> Path:
+        """Where a training run lives."""
+        return self.root / "runs" / task / name
+
+    def runs(self, task: str | None = None) -> list[Run]:
+        """All runs of a task (or of both), the newest first."""
+        folders = [path for name in TASKS if task in (None, name) for path in (self.root / "runs" / name).glob("*")]
+        runs = [Run(path) for path in folders if (path / "record.json").exists()]
+        return sorted(runs, key=lambda run: (run.finished_at, run.name), reverse=True)
+
+    def find_run(self, task: str, run: str | None = None, *, subset: str | None = None, **fits: str | None) -> Run:
+        """The run that a command means: by name or folder, else the newest completed one that fits.
+
+        Args:
+            run: a folder, or the name of a run in this workspace.
+            subset: the subset it must serve; a run trained on all serves every subset.
+            fits: options that its record must hold, e.g. `prior="oracle"`; None means any.
+        Raises: AvsctlError: If there is none, or if the named one is unfinished or of another task.
+        """
+        if run is not None:
+            return self._named_run(task, run)
+        wanted = {name: value for name, value in fits.items() if value is not None}
+        found = [
+            candidate
+            for candidate in self.runs(task)
+            if candidate.complete
+            and (subset is None or candidate.options["subset"] in (subset, "all"))
+            and all(candidate.options.get(name) == value for name, value in wanted.items())
+        ]
+        if found:
+            # A run of the very subset goes before a newer one trained on all.
+            return next((r for r in found if r.options["subset"] == subset), found[0])
+        asked = "".join(f" --{name} {value}" for name, value in {"subset": subset, **wanted}.items() if value)
+        raise AvsctlError(
+            f"No completed {task} run fits in {self.root / 'runs' / task}. Run 'avsctl train-{task}{asked}' first."
+        )
+
+    def _named_run(self, task: str, run: str) -> Run:
+        folder = Path(run) if (Path(run) / "record.json").exists() else self.run_folder(task, run)
+        if not (folder / "record.json").exists():
+            known = ", ".join(r.name for r in self.runs(task)) or "none"
+            raise AvsctlError(f"No {task} run named {run}. Runs of this workspace: {known}.")
+        found = Run(folder)
+        if found.task != task:
+            raise AvsctlError(
+                f"{folder} is a run of task {found.task}, not {task}. Give a run made by 'avsctl train-{task}'."
+            )
+        if not found.complete:
+            raise AvsctlError(f"{folder} is unfinished. Continue it with '{found.resume_command}'.")
+        return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run's folder: `config.json`, `record.json`, `model.safetensors` and the learning curve."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """`<model>-<preset>-<subset>-<prior>-s<seed>`."""
+        return self.folder.name
+
+    @property
+    def record(self) -> dict:
+        """The readable record: versions, fingerprints, per-epoch history, best epoch."""
+        return read_json(self.folder / "record.json")
+
+    @property
+    def options(self) -> dict:
+        """The resolved options it was trained with."""
+        return read_json(self.folder / "config.json")
+
+    @property
+    def task(self) -> str:
+        """`avs` or `avss`."""
+        return self.record["task"]
+
+    @property
+    def complete(self) -> bool:
+        """Whether its training ran to the end."""
+        return bool(self.record["complete"]) and self.weights.exists()
+
+    @property
+    def finished_at(self) -> float:
+        """When its record was last written, in seconds; orders runs from old to new."""
+        return (self.folder / "record.json").stat().st_mtime
+
+    @property
+    def weights(self) -> Path:
+        """The best epoch's whole model."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def resume_command(self) -> str:
+        """What continues it."""
+        return f"avsctl train-{self.task} --config {self.folder / 'config.json'} --resume"
