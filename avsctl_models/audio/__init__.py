@@ -1,0 +1,1 @@
+"""Sound to embeddings: the log-mel front end, the networks behind it, and one encoder per name."""
