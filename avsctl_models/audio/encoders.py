@@ -6,8 +6,9 @@ Rules shared by all encoders, so that no frame is ever left without its embeddin
 - Seconds after the end of the sound repeat the last embedding there is (Stepping Stones' rule).
 - Sound after the last frame is left out.
 
-Where the embeddings lie in time differs by encoder: `vggish` follows the released pipelines, whose examples are
-0.96 s long and 0.96 s apart, so example i starts at 0.96 i; `logmel` and `yamnet` describe second [i, i + 1).
+Where the embeddings lie in time differs by encoder: `vggish` follows the released pipelines, whose examples
+are 0.96 s long and 0.96 s apart, so embedding i starts at 0.96 i seconds; `logmel` and `yamnet` describe
+second [i, i + 1).
 """
 
 from __future__ import annotations
@@ -57,12 +58,14 @@ class AudioEncoder(ABC):
             rate: samples per second, any whole number.
             frames: how many embeddings to return, one per second from the start.
         Returns: (frames, dim) float32.
-        Raises: ValueError: If the wave is empty or holds NaN or infinity, the rate is not a whole number above
-            0, or frames is below 1.
+        Raises: ValueError: If the wave is empty or holds NaN or infinity, the rate is not a whole number
+            above 0, or frames is below 1.
         """
+        _check_frames(frames)
         sound = frontend.mono_16k(wave, rate)
+        sound = sound[: (frames + 1) * frontend.RATE]  # the second after the last frame completes its windows
         missing = max(0, frontend.RATE - sound.shape[0])
-        return self._fit(self._embed(np.pad(sound, (0, missing)), frames), frames)
+        return _fit(self._embed(np.pad(sound, (0, missing))), frames)
 
     def encode_examples(self, examples: np.ndarray, frames: int) -> np.ndarray:
         """Embed a clip of which only VGGish's log-mel examples are kept (AVSBench-object's pickles).
@@ -73,6 +76,7 @@ class AudioEncoder(ABC):
         Returns: (frames, dim) float32.
         Raises: ValueError: If the shape is another, values are not finite, or frames is below 1.
         """
+        _check_frames(frames)
         shape = np.shape(examples)
         size = (frontend.EXAMPLE, frontend.BANDS)
         if shape[1:] not in (size, (1, *size)) or shape[0] == 0:
@@ -80,17 +84,11 @@ class AudioEncoder(ABC):
         examples = np.asarray(examples, np.float32).reshape(-1, *size)
         if not np.isfinite(examples).all():
             raise ValueError("the log-mel examples hold NaN or infinite values")
-        return self._fit(self._embed_examples(examples[: max(frames, 1)]), frames)
-
-    def _fit(self, embeddings: np.ndarray, frames: int) -> np.ndarray:
-        if frames < 1:
-            raise ValueError(f"{frames} frames: expected 1 or more")
-        rows = np.minimum(np.arange(frames), embeddings.shape[0] - 1)
-        return np.ascontiguousarray(embeddings[rows], dtype=np.float32)
+        return _fit(self._embed_examples(examples[:frames]), frames)
 
     @abstractmethod
-    def _embed(self, sound: np.ndarray, frames: int) -> np.ndarray:
-        """Embed 16 kHz sound of a second or more: (at least 1, at most about `frames`, dim)."""
+    def _embed(self, sound: np.ndarray) -> np.ndarray:
+        """Embed 16 kHz sound of a second or more: (at least 1, dim)."""
 
     @abstractmethod
     def _embed_examples(self, examples: np.ndarray) -> np.ndarray:
@@ -98,7 +96,7 @@ class AudioEncoder(ABC):
 
 
 class LogMelEncoder(AudioEncoder):
-    """Band levels and spreads of each second [i, i + 1); no weights, and no torch (see `logmel.summarise`).
+    """Levels and movements of each second [i, i + 1); no weights, and no torch (see `logmel.summarise`).
 
     A last second of which less than half is there repeats the one before.
     """
@@ -107,7 +105,7 @@ class LogMelEncoder(AudioEncoder):
     dim = logmel.DIM
     needs_weights = False
 
-    def _embed(self, sound: np.ndarray, frames: int) -> np.ndarray:
+    def _embed(self, sound: np.ndarray) -> np.ndarray:
         return logmel.seconds(frontend.log_mel(sound, frontend.RATE))
 
     def _embed_examples(self, examples: np.ndarray) -> np.ndarray:
@@ -126,9 +124,8 @@ class VggishEncoder(AudioEncoder):
 
         self._network = load_vggish(weights)
 
-    def _embed(self, sound: np.ndarray, frames: int) -> np.ndarray:
-        examples = frontend.examples(frontend.log_mel(sound, frontend.RATE))
-        return self._embed_examples(examples[: max(frames, 1)])
+    def _embed(self, sound: np.ndarray) -> np.ndarray:
+        return self._embed_examples(frontend.examples(frontend.log_mel(sound, frontend.RATE)))
 
     def _embed_examples(self, examples: np.ndarray) -> np.ndarray:
         return self._network.embed(examples)
@@ -149,13 +146,23 @@ class YamnetEncoder(AudioEncoder):
 
         self._network = load_yamnet(weights)
 
-    def _embed(self, sound: np.ndarray, frames: int) -> np.ndarray:
+    def _embed(self, sound: np.ndarray) -> np.ndarray:
         from avsctl_models.audio.yamnet import HOP, second_means
 
         spectrogram = frontend.log_mel(sound, frontend.RATE, frontend.YAMNET_OFFSET)
-        wanted = (max(frames, 1) + 1) * 100  # frames of log-mel: one second more than asked reaches every centre
-        return second_means(self._network.embed(frontend.examples(spectrogram[:wanted], HOP)))
+        return second_means(self._network.embed(frontend.examples(spectrogram, HOP)))
 
     def _embed_examples(self, examples: np.ndarray) -> np.ndarray:
         magnitude = np.maximum(np.exp(examples) - frontend.VGGISH_OFFSET, 0.0)
         return self._network.embed(np.log(magnitude + frontend.YAMNET_OFFSET))
+
+
+def _check_frames(frames: int) -> None:
+    if frames < 1:
+        raise ValueError(f"{frames} frames: expected 1 or more")
+
+
+def _fit(embeddings: np.ndarray, frames: int) -> np.ndarray:
+    """Repeat the last embedding, or drop those after the last frame: (frames, dim)."""
+    rows = np.minimum(np.arange(frames), embeddings.shape[0] - 1)
+    return np.ascontiguousarray(embeddings[rows], dtype=np.float32)

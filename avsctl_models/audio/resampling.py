@@ -74,7 +74,7 @@ def _kernels(fractions: np.ndarray, ratio: float) -> np.ndarray:
 
 
 def _wing(offsets: np.ndarray, scale: float, width: int) -> np.ndarray:
-    """Read the table from each offset (in zero crossings) onwards, interpolating linearly: (offsets, width)."""
+    """Read the table from each offset (in zero crossings) on, interpolating linearly: (offsets, width)."""
     table, slope = _table()
     step = int(scale * TABLE_STEPS)  # truncated, as in the original
     position = offsets * TABLE_STEPS
