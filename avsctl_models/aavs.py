@@ -1,0 +1,268 @@
+"""AAVS, the audio-visual segmentation model of Stepping Stones (ECCV 2024), for both of its stages."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from avsctl_models.backbones import Backbone, build_backbone
+from avsctl_models.decoders import MaskedAttentionDecoder
+from avsctl_models.losses import Criterion
+from avsctl_models.outputs import SegmentationOutput
+from avsctl_models.pixel_decoders import DeformablePixelDecoder, FeaturePyramidPixelDecoder
+from avsctl_models.positions import sine_positions
+from avsctl_models.presets import preset_settings
+from avsctl_models.prior import RobustAudioKeys, fuse_prior, prior_attention_mask
+from avsctl_models.queries import AudioQueries
+from avsctl_models.registry import register_model
+
+
+class AAVS(nn.Module):
+    """Mask2Former whose queries carry sound; stage 2 also takes stage 1's result as a prior.
+
+    Args:
+        backbone: Gives four maps of normalised frames.
+        pixel_decoder: Gives three levels and the mask features.
+        queries: Initial queries.
+        decoder: Gives classes and masks.
+        audio_projection: From the audio's width to the queries'; None for a model that hears nothing.
+        prior_keys: Embeddings of silent, uncertain and sounding keys; None leaves keys as they are.
+        prior_fusion: Whether the prior is added to the mask features.
+        prior_mask: Whether the prior is the first attention mask.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        pixel_decoder: nn.Module,
+        queries: AudioQueries,
+        decoder: MaskedAttentionDecoder,
+        *,
+        audio_projection: nn.Module | None = None,
+        prior_keys: RobustAudioKeys | None = None,
+        prior_fusion: bool = False,
+        prior_mask: bool = False,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.pixel_decoder = pixel_decoder
+        self.audio_projection = audio_projection
+        self.queries = queries
+        self.prior_keys = prior_keys
+        self.decoder = decoder
+        self.prior_fusion = prior_fusion
+        self.prior_mask = prior_mask
+        self.spec: dict = {}
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether a prior changes anything."""
+        return self.prior_fusion or self.prior_mask or self.prior_keys is not None
+
+    @property
+    def image_size(self) -> int:
+        """Usual height and width of the frames, in pixels."""
+        return self.spec["settings"]["image_size"]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K, the background among them, "no object" not."""
+        return self.decoder.class_head.out_features - 1
+
+    @property
+    def audio_dim(self) -> int | None:
+        """Width of the audio embeddings, None for a model that hears nothing."""
+        return None if self.audio_projection is None else self.audio_projection[0].in_features
+
+    def normalize(self, frames: Tensor) -> Tensor:
+        """Scale RGB frames (N, 3, H, W), uint8 or float from 0 to 255, as the backbone expects them."""
+        return self.backbone.normalize(frames)
+
+    def criterion(self) -> Criterion:
+        """The loss that trains this model, with its preset's number of points."""
+        return Criterion(self.num_classes, points=self.spec["settings"]["loss_points"])
+
+    def forward(
+        self,
+        frames: Tensor,
+        audio: Tensor | None,
+        prior: Tensor | None = None,
+        *,
+        intermediates: bool = False,
+    ) -> SegmentationOutput:
+        """Predict classes and masks; every frame for itself.
+
+        Args:
+            frames: (N, 3, H, W) normalised by `normalize`.
+            audio: (N, D) one embedding per frame; None for a model that hears nothing.
+            prior: (N, h, w) probability in [0, 1] that a pixel sounds, any size; None leaves all its uses out.
+            intermediates: Whether to keep inner tensors: `backbone` and `pixel_decoder` (lists of maps),
+                `mask_features`, `mask_features_with_prior`, `audio`, `queries`, `key_positions`, `values`,
+                `attention_masks` (True is blocked), `queries_normed`, `queries_last`.
+        Raises: ValueError: If shapes don't fit, or audio or prior is given to a model without use for it.
+        """
+        self._check(frames, audio, prior)
+        features = self.backbone(frames)
+        maps, mask_features = self.pixel_decoder(features)
+        trace = {"backbone": features, "pixel_decoder": maps, "mask_features": mask_features}
+
+        sound = None if audio is None else self.audio_projection(audio)  # (N, C)
+        queries = self.queries(sound, len(frames))
+        keys = [sine_positions(*m.shape[-2:], m.shape[1], device=m.device) for m in maps]
+        first_mask = None
+        if prior is not None:
+            keys = keys if self.prior_keys is None else [self.prior_keys(key, prior) for key in keys]
+            if self.prior_fusion:
+                mask_features = fuse_prior(mask_features, prior)
+            if self.prior_mask:
+                first_mask = prior_attention_mask(prior, maps[0].shape[-2:], queries.shape[1])
+        trace.update(
+            mask_features_with_prior=mask_features, audio=sound, queries=queries, key_positions=keys
+        )
+
+        *auxiliary, (classes, masks) = self.decoder(
+            queries,
+            self.queries.positions,
+            maps,
+            keys,
+            mask_features,
+            first_mask=first_mask,
+            trace=trace if intermediates else None,
+        )
+        size = (frames.shape[-2], frames.shape[-1])
+        return SegmentationOutput(classes, masks, auxiliary, size, trace if intermediates else None)
+
+    def _check(self, frames: Tensor, audio: Tensor | None, prior: Tensor | None) -> None:
+        if frames.ndim != 4 or frames.shape[1] != 3:
+            raise ValueError(f"frames must be (N, 3, H, W), not {tuple(frames.shape)}")
+        expected = None if self.audio_dim is None else (len(frames), self.audio_dim)
+        given = None if audio is None else tuple(audio.shape)
+        if given != expected:
+            raise ValueError(f"audio must be {expected}, not {given}, for {len(frames)} frames")
+        if prior is None:
+            return
+        if not self.uses_prior:
+            raise ValueError("This model was built without any use of a prior; call it with prior=None")
+        if prior.ndim != 3 or len(prior) != len(frames):
+            raise ValueError(f"prior must be ({len(frames)}, h, w), not {tuple(prior.shape)}")
+
+    def trainable_names(self, phase: int) -> list[str]:
+        """Names of the parameters that the published recipe trains in a phase.
+
+        A model without adapters trains all its weights in both phases.
+
+        Args:
+            phase: 1 trains queries, adapters of the decoders, class head, audio projection and prior
+                embeddings; 2 the backbone's adapters as well.
+        Raises: ValueError: If `phase` is neither.
+        Source: the released code of Stepping Stones (ECCV 2024): stage 2 leaves the query features alone.
+        """
+        if phase not in (1, 2):
+            raise ValueError(f"phase must be 1 or 2, not {phase}")
+        names = [name for name, _ in self.named_parameters()]
+        if not any(".adapter." in name for name in names):
+            return names
+        prefixes = ["queries.positions", "decoder.class_head.", "audio_projection.", "prior_keys."]
+        if self.spec["task"] == "avs":
+            prefixes.append("queries.features")
+        if isinstance(self.pixel_decoder, FeaturePyramidPixelDecoder):
+            prefixes.append("pixel_decoder.")  # no published weights to freeze
+        return [name for name in names if _trained(name, tuple(prefixes), phase)]
+
+    def zero_backbone_adapters(self) -> None:
+        """Set the backbone's adapters to zero, as phase 1 has them: what is left is the pretrained one."""
+        for adapter in self.backbone.adapters():
+            adapter.zero()
+
+    def reset_backbone_adapters(self) -> None:
+        """Draw the backbone's adapters anew from N(0, 0.02), biases zero, as phase 2 starts them."""
+        for adapter in self.backbone.adapters():
+            adapter.reset(std=0.02)
+
+
+def _trained(name: str, prefixes: tuple[str, ...], phase: int) -> bool:
+    if name.startswith(prefixes):
+        return True
+    return ".adapter." in name and (phase == 2 or not name.startswith("backbone."))
+
+
+@register_model("aavs")
+def build_aavs(
+    *, preset: str, task: str, num_classes: int | None, audio_dim: int | None, **overrides
+) -> AAVS:
+    """Build AAVS with random weights, initialised as the released code does.
+
+    Args:
+        preset: "swin-b-384", the paper's, or "tiny", small enough to train from scratch on a CPU.
+        task: "avs" (stage 1) or "avss" (stage 2).
+        num_classes: K with the background; None is 2 for "avs" and 71 for "avss".
+        audio_dim: Width of the audio embeddings; None for plain Mask2Former.
+        overrides: Any setting of the preset, by name; see `presets.py`.
+    Raises: ValueError: If a name or a value doesn't exist or fit.
+    """
+    settings = preset_settings("aavs", preset, task)
+    unknown = sorted(set(overrides) - set(settings))
+    if unknown:
+        raise ValueError(f"aavs has no setting {unknown[0]!r}; there are: {', '.join(sorted(settings))}")
+    settings.update(overrides)
+    classes = num_classes if num_classes is not None else {"avs": 2, "avss": 71}[task]
+    backbone = build_backbone(
+        settings["backbone"],
+        image_size=settings["image_size"],
+        options=settings["backbone_options"],
+        adapters=settings["backbone_adapters"],
+        drop_path=settings["drop_path"],
+        normalization=settings["normalization"],
+    )
+    dim = settings["hidden_dim"]
+    model = AAVS(
+        backbone,
+        _build_pixel_decoder(backbone.channels, settings),
+        AudioQueries(settings["queries"], dim, kind=settings["query"]),
+        MaskedAttentionDecoder(
+            dim,
+            settings["mask_dim"],
+            classes,
+            layers=settings["decoder_layers"],
+            heads=settings["heads"],
+            hidden=settings["decoder_hidden"],
+            adapters=settings["adapters"],
+            masked=settings["masked_attention"],
+        ),
+        audio_projection=None if audio_dim is None else _audio_mlp(audio_dim, settings["audio_hidden"], dim),
+        prior_keys=RobustAudioKeys(dim, low=settings["prior_low"], high=settings["prior_high"])
+        if settings["prior_keys"]
+        else None,
+        prior_fusion=settings["prior_fusion"],
+        prior_mask=settings["prior_mask"],
+    )
+    model.spec = {
+        "name": "aavs",
+        "preset": preset,
+        "task": task,
+        "num_classes": classes,
+        "audio_dim": audio_dim,
+        "settings": settings,
+    }
+    return model
+
+
+def _audio_mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+def _build_pixel_decoder(channels: tuple[int, ...], settings: dict) -> nn.Module:
+    kind, dim, mask_dim = settings["pixel_decoder"], settings["hidden_dim"], settings["mask_dim"]
+    if kind == "fpn":
+        return FeaturePyramidPixelDecoder(channels, dim, mask_dim)
+    if kind != "deformable":
+        raise ValueError(f"pixel_decoder must be deformable or fpn, not {kind!r}")
+    return DeformablePixelDecoder(
+        channels,
+        dim,
+        mask_dim,
+        layers=settings["pixel_layers"],
+        heads=settings["heads"],
+        points=settings["points"],
+        hidden=settings["pixel_hidden"],
+        adapters=settings["adapters"],
+    )

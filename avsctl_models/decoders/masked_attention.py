@@ -1,0 +1,175 @@
+"""Transformer decoder whose queries look only where their last mask says."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avsctl_models.adapters import output_projection, xavier_linear
+
+LEVELS = 3
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate projections and an exchangeable output projection."""
+
+    def __init__(self, dim: int, heads: int, *, adapters: str = "none"):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{heads} heads do not divide {dim} channels")
+        self.heads = heads
+        self.query = xavier_linear(dim, dim)
+        self.key = xavier_linear(dim, dim)
+        self.value = xavier_linear(dim, dim)
+        self.output = output_projection(dim, adapters, std=None)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            query: (N, Q, C).
+            key, value: (N, S, C).
+            allowed: (N, 1, Q, S) bool, True where a query may look; None for everywhere.
+        Returns: (N, Q, C).
+        """
+        q, k, v = (
+            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, tokens, C/heads)
+            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
+        )
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+class DecoderLayer(nn.Module):
+    """Cross-attention, self-attention and a two-layer network, each followed by a norm over the sum."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, *, adapters: str):
+        super().__init__()
+        self.cross_attention = Attention(dim, heads)
+        self.cross_norm = nn.LayerNorm(dim)
+        self.self_attention = Attention(dim, heads, adapters=adapters)
+        self.self_norm = nn.LayerNorm(dim)
+        self.fc1 = xavier_linear(dim, hidden)
+        self.fc2 = xavier_linear(hidden, dim)
+        self.final_norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, queries: Tensor, positions: Tensor, keys: Tensor, values: Tensor, allowed: Tensor | None
+    ) -> Tensor:
+        queries = self.cross_norm(
+            queries + self.cross_attention(queries + positions, keys, values, allowed)
+        )
+        placed = queries + positions
+        queries = self.self_norm(queries + self.self_attention(placed, placed, queries))
+        return self.final_norm(queries + self.fc2(torch.relu(self.fc1(queries))))
+
+
+class MaskedAttentionDecoder(nn.Module):
+    """Mask2Former's transformer decoder.
+
+    Args:
+        dim: Channels C of queries and levels.
+        mask_dim: Channels Cm of the mask features.
+        classes: Number of classes K without "no object".
+        layers: Number of layers; layer i reads level i mod 3, coarse to fine.
+        heads, hidden: Sizes of a layer.
+        adapters: "none", "replace" or "follow", on the self-attention, see `output_projection`.
+        masked: Whether cross-attention is masked at all; without, queries see all of every level.
+    Source: Mask2Former (CVPR 2022), as used by the released Stepping Stones (ECCV 2024).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        mask_dim: int,
+        classes: int,
+        *,
+        layers: int = 9,
+        heads: int = 8,
+        hidden: int = 2048,
+        adapters: str = "none",
+        masked: bool = True,
+    ):
+        super().__init__()
+        self.masked = masked
+        self.level_embedding = nn.Parameter(torch.randn(LEVELS, dim))
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim, heads, hidden, adapters=adapters) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.class_head = nn.Linear(dim, classes + 1)
+        self.mask_head = nn.Sequential(
+            xavier_linear(dim, dim),
+            nn.ReLU(),
+            xavier_linear(dim, dim),
+            nn.ReLU(),
+            xavier_linear(dim, mask_dim),
+        )
+
+    def forward(
+        self,
+        queries: Tensor,
+        positions: Tensor,
+        maps: list[Tensor],
+        key_positions: list[Tensor],
+        mask_features: Tensor,
+        *,
+        first_mask: Tensor | None = None,
+        trace: dict | None = None,
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Refine queries and predict before every layer and after the last.
+
+        Args:
+            queries: (N, Q, C) initial queries.
+            positions: (Q, C) position embeddings of the queries.
+            maps: Three levels (N, C, h, w), strides 32, 16, 8.
+            key_positions: (1 or N, C, h, w) per level, added to keys but not to values.
+            mask_features: (N, Cm, H/4, W/4).
+            first_mask: (N, Q, h*w) bool for the first layer in place of its predicted mask, True is blocked.
+            trace: Where to keep inner tensors, if anywhere.
+        Returns: (class_logits (N, Q, K+1), mask_logits (N, Q, H/4, W/4)) of all layers + 1 predictions.
+        """
+        values = [
+            (level + embedding[:, None, None]).flatten(2).transpose(1, 2)  # (N, h*w, C)
+            for level, embedding in zip(maps, self.level_embedding, strict=True)
+        ]
+        keys = [v + p.flatten(2).transpose(1, 2) for v, p in zip(values, key_positions, strict=True)]
+        if trace is not None:
+            trace.update(values=values, attention_masks=[], queries_normed=[])
+
+        predictions = [self._predict(queries, mask_features, trace)]
+        for i, layer in enumerate(self.layers):
+            level = i % LEVELS
+            allowed = None
+            if self.masked:
+                blocked = _blocked(predictions[-1][1], maps[level].shape[-2:])
+                if i == 0 and first_mask is not None:
+                    blocked = first_mask
+                allowed = _rescue(blocked, trace)
+            queries = layer(queries, positions, keys[level], values[level], allowed)
+            predictions.append(self._predict(queries, mask_features, trace))
+        if trace is not None:
+            trace["queries_last"] = queries
+        return predictions
+
+    def _predict(self, queries: Tensor, mask_features: Tensor, trace: dict | None) -> tuple[Tensor, Tensor]:
+        normed = self.norm(queries)
+        if trace is not None:
+            trace["queries_normed"].append(normed)
+        masks = torch.einsum("nqc,nchw->nqhw", self.mask_head(normed), mask_features)
+        return self.class_head(normed), masks
+
+
+def _blocked(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Where a predicted mask keeps attention out, at the size of a level: (N, Q, h*w)."""
+    resized = F.interpolate(mask_logits.detach().float(), size, mode="bilinear", align_corners=False)
+    return resized.flatten(2).sigmoid() < 0.5
+
+
+def _rescue(blocked: Tensor, trace: dict | None) -> Tensor:
+    """Open everything to queries that could look nowhere; returns what is allowed: (N, 1, Q, h*w)."""
+    blocked = blocked & ~blocked.all(-1, keepdim=True)
+    if trace is not None:
+        trace["attention_masks"].append(blocked)
+    return ~blocked[:, None]

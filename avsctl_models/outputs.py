@@ -1,0 +1,87 @@
+"""What a segmentation model returns, and the per-class maps made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_WORKING_ELEMENTS = 2**24  # largest temporary of semantic_inference: 64 MB in float32
+
+
+@dataclass
+class SegmentationOutput:
+    """Predictions of a query-based segmentation model for N frames.
+
+    Attributes:
+        class_logits: (N, Q, K+1), the last class is "no object".
+        mask_logits: (N, Q, h, w) at a quarter of the input's size.
+        auxiliary: (class_logits, mask_logits) of every earlier prediction, first to last; number 0 is made
+            before any decoder layer.
+        input_size: (H, W) of the frames the model saw.
+        intermediates: Named inner tensors where they were asked for, else None.
+    """
+
+    class_logits: Tensor
+    mask_logits: Tensor
+    auxiliary: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    input_size: tuple[int, int] = (0, 0)
+    intermediates: dict | None = None
+
+    def select(self, indices: Tensor) -> SegmentationOutput:
+        """Keep some frames, in the given order, for instance those that have a label; drop intermediates.
+
+        Args:
+            indices: (M,) frame numbers, or a (N,) boolean mask.
+        """
+        return SegmentationOutput(
+            class_logits=self.class_logits[indices],
+            mask_logits=self.mask_logits[indices],
+            auxiliary=[(classes[indices], masks[indices]) for classes, masks in self.auxiliary],
+            input_size=self.input_size,
+        )
+
+
+@torch.no_grad()
+def semantic_inference(output: SegmentationOutput, size: tuple[int, int]) -> Tensor:
+    """Combine the queries into one map per class.
+
+    Mask logits are upsampled to the input's size and squashed, weighted by each query's class probabilities
+    ("no object" left out after the softmax), summed over queries, and the sums resized bilinearly to `size`.
+    The sums are not normalised and may exceed 1; the decision is the argmax over classes.
+
+    Args:
+        output: Predictions for N frames.
+        size: (height, width) of the maps.
+    Returns: (N, K, height, width) float32.
+    Source: the released post-processing of Stepping Stones (ECCV 2024), after MaskFormer's.
+    """
+    scores = output.class_logits.float().softmax(-1)[..., :-1]  # (N, Q, K)
+    frames, queries, classes = scores.shape
+    height, width = output.input_size
+    pixels = height * width
+    maps = []
+    group = max(1, _WORKING_ELEMENTS // (classes * pixels))
+    for start in range(0, frames, group):
+        part = slice(start, min(start + group, frames))
+        sums = _sum_over_queries(scores[part], output.mask_logits[part], (height, width))
+        if tuple(size) != (height, width):
+            sums = F.interpolate(sums, size=tuple(size), mode="bilinear", align_corners=False)
+        maps.append(sums)
+    if not maps:
+        return scores.new_zeros(0, classes, *size)
+    return torch.cat(maps)
+
+
+def _sum_over_queries(scores: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+    frames, queries, classes = scores.shape
+    sums = scores.new_zeros(frames, classes, size[0] * size[1])
+    chunk = max(1, _WORKING_ELEMENTS // (frames * size[0] * size[1]))
+    for start in range(0, queries, chunk):
+        part = slice(start, start + chunk)
+        logits = mask_logits[:, part].float()
+        masks = F.interpolate(logits, size=size, mode="bilinear", align_corners=False).sigmoid_()
+        sums.baddbmm_(scores[:, part].transpose(1, 2), masks.flatten(2))  # (N, K, H*W)
+    return sums.unflatten(2, size)

@@ -1,0 +1,189 @@
+"""Multi-scale deformable attention over strides 32, 16 and 8, then one pyramid step to stride 4."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from avsctl_models.adapters import output_projection, xavier_linear
+from avsctl_models.positions import sine_positions
+
+LEVELS = 3
+
+
+class DeformableAttention(nn.Module):
+    """Attention in which every token reads a few points of every level, at places it predicts itself.
+
+    Args:
+        dim: Channels C.
+        heads: Number of heads, dividing C.
+        points: Points per head and level.
+        adapters: "none", "replace" or "follow", see `output_projection`.
+    Source: Deformable DETR (ICLR 2021), Eq. 3, in plain PyTorch: one `grid_sample` per level.
+    """
+
+    def __init__(self, dim: int, heads: int, *, points: int = 4, adapters: str = "none"):
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"{heads} heads do not divide {dim} channels")
+        self.heads, self.points = heads, points
+        self.offsets = nn.Linear(dim, heads * LEVELS * points * 2)
+        self.weights = nn.Linear(dim, heads * LEVELS * points)
+        self.value = xavier_linear(dim, dim)
+        self.output = output_projection(dim, adapters, std=0.02)
+        self._reset_sampling()
+
+    def _reset_sampling(self) -> None:
+        # Heads start by looking in evenly spread directions, further with each point, all equally strong.
+        angles = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)
+        directions = torch.stack([angles.cos(), angles.sin()], -1)
+        directions = directions / directions.abs().amax(-1, keepdim=True)
+        steps = torch.arange(1, self.points + 1, dtype=torch.float32)
+        grid = directions[:, None, None, :] * steps[None, None, :, None]  # (heads, 1, points, 2)
+        with torch.no_grad():
+            self.offsets.bias.copy_(grid.expand(-1, LEVELS, -1, -1).flatten())
+        for tensor in (self.offsets.weight, self.weights.weight, self.weights.bias):
+            nn.init.zeros_(tensor)
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]
+    ) -> Tensor:
+        """Attend from every token to all levels.
+
+        Args:
+            tokens: (N, L, C) of all levels, one after the other, each row by row.
+            positions: (1, L, C) position code, added to the queries only.
+            reference: (L, 2) own place (x, y) of every token in [0, 1].
+            sizes: (height, width) of each level.
+        Returns: (N, L, C).
+        """
+        frames, length, dim = tokens.shape
+        heads, points = self.heads, self.points
+        queries = tokens + positions
+
+        # (N*heads, C/heads, L); grid_sample needs one precision throughout, and places need float32
+        values = self.value(tokens).float().view(frames, length, heads, -1).permute(0, 2, 3, 1).flatten(0, 1)
+        weights = self.weights(queries).float().view(frames, length, heads, -1).softmax(-1)
+        weights = weights.transpose(1, 2).reshape(frames * heads, length, LEVELS, points)
+        offsets = self.offsets(queries).float().view(frames, length, heads, LEVELS, points, 2)
+        offsets = offsets.permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, N*heads, L, points, 2)
+
+        total = 0
+        start = 0
+        for level, (height, width) in enumerate(sizes):
+            level_map = values[..., start : start + height * width].unflatten(2, (height, width))
+            start += height * width
+            scale = offsets.new_tensor([2 / width, 2 / height])
+            grid = (2 * reference - 1)[:, None] + offsets[level] * scale
+            sampled = F.grid_sample(level_map, grid, align_corners=False)  # (N*heads, C/heads, L, points)
+            total = total + (sampled * weights[:, None, :, level]).sum(-1)
+        mixed = total.view(frames, dim, length).transpose(1, 2)
+        return self.output(mixed.to(tokens.dtype))
+
+
+class DeformableLayer(nn.Module):
+    """Deformable attention and a two-layer network, each followed by a norm over the residual sum."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, *, points: int, adapters: str):
+        super().__init__()
+        self.attention = DeformableAttention(dim, heads, points=points, adapters=adapters)
+        self.attention_norm = nn.LayerNorm(dim)
+        self.fc1 = xavier_linear(dim, hidden)
+        self.fc2 = xavier_linear(hidden, dim)
+        self.final_norm = nn.LayerNorm(dim)
+
+    def forward(
+        self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]
+    ) -> Tensor:
+        attended = self.attention(tokens, positions, reference, sizes)
+        tokens = self.attention_norm(tokens + attended)
+        return self.final_norm(tokens + self.fc2(torch.relu(self.fc1(tokens))))
+
+
+class DeformablePixelDecoder(nn.Module):
+    """Mask2Former's pixel decoder.
+
+    Args:
+        channels: Channels of the four backbone maps, strides 4, 8, 16, 32.
+        dim: Channels C of the three levels.
+        mask_dim: Channels Cm of the mask features.
+        layers, heads, points, hidden: Sizes of the attention layers.
+        adapters: "none", "replace" or "follow", see `output_projection`.
+    Source: Mask2Former (CVPR 2022), as used by the released Stepping Stones (ECCV 2024).
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        dim: int,
+        mask_dim: int,
+        *,
+        layers: int = 6,
+        heads: int = 8,
+        points: int = 4,
+        hidden: int = 1024,
+        adapters: str = "none",
+    ):
+        super().__init__()
+        self.projections = nn.ModuleList(
+            convolution(width, dim, 1, bias=True) for width in reversed(channels[1:])
+        )
+        self.level_embedding = nn.Parameter(torch.randn(LEVELS, dim))
+        self.layers = nn.ModuleList(
+            DeformableLayer(dim, heads, hidden, points=points, adapters=adapters) for _ in range(layers)
+        )
+        self.lateral = convolution(channels[0], dim, 1)
+        self.smooth = convolution(dim, dim, 3)
+        self.mask_features = nn.Conv2d(dim, mask_dim, 1)
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Refine backbone maps.
+
+        Args:
+            features: Four maps (N, channels[i], H/2^(i+2), W/2^(i+2)).
+        Returns: Three maps (N, C, h, w) of strides 32, 16, 8, and mask features (N, Cm, H/4, W/4).
+        """
+        maps = [project(f) for project, f in zip(self.projections, features[:0:-1], strict=True)]
+        sizes = [tuple(m.shape[-2:]) for m in maps]
+        tokens = torch.cat([m.flatten(2) for m in maps], -1).transpose(1, 2)  # (N, L, C)
+        positions = self._positions(sizes, tokens)
+        reference = _centres(sizes, tokens.device)
+        for layer in self.layers:
+            tokens = layer(tokens, positions, reference, sizes)
+
+        split = tokens.transpose(1, 2).split([h * w for h, w in sizes], -1)
+        maps = [part.unflatten(2, size) for part, size in zip(split, sizes, strict=True)]
+        finest = self.lateral(features[0])
+        finest = finest + F.interpolate(maps[-1], finest.shape[-2:], mode="bilinear", align_corners=False)
+        return maps, self.mask_features(torch.relu(self.smooth(finest)))
+
+    def _positions(self, sizes: list[tuple[int, int]], tokens: Tensor) -> Tensor:
+        dim = tokens.shape[-1]
+        codes = []
+        for size, embedding in zip(sizes, self.level_embedding, strict=True):
+            code = sine_positions(*size, dim, device=tokens.device).flatten(2).transpose(1, 2)
+            codes.append(code + embedding)
+        return torch.cat(codes, 1)  # (1, L, C)
+
+
+def convolution(inputs: int, outputs: int, kernel: int, *, bias: bool = False) -> nn.Sequential:
+    """Convolution that keeps the size, Xavier-initialised, and a group norm of 32 groups where they fit."""
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(layer, nn.GroupNorm(math.gcd(32, outputs), outputs))
+
+
+def _centres(sizes: list[tuple[int, int]], device: torch.device) -> Tensor:
+    """Centres (x, y) of all cells of all levels, in [0, 1]: (L, 2)."""
+    centres = []
+    for height, width in sizes:
+        y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
+        x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1)  # (h, w, 2) as (y, x)
+        centres.append(grid.flatten(0, 1).flip(-1))
+    return torch.cat(centres)

@@ -1,0 +1,102 @@
+"""Names and sizes of the models that come with the package; importing this does not load torch."""
+
+from __future__ import annotations
+
+TASKS = ("avs", "avss")
+
+# "all" holds for both tasks; what stands under a task is laid over it.
+PRESETS: dict[str, dict[str, dict[str, dict]]] = {
+    "aavs": {
+        "swin-b-384": {
+            "all": {
+                "image_size": 384,
+                "backbone": "swin_base_patch4_window12_384",
+                "backbone_options": {},
+                "backbone_adapters": True,
+                "drop_path": 0.3,
+                "normalization": "imagenet",
+                "pixel_decoder": "deformable",
+                "hidden_dim": 256,
+                "mask_dim": 256,
+                "pixel_layers": 6,
+                "pixel_hidden": 1024,
+                "points": 4,
+                "heads": 8,
+                "decoder_layers": 9,
+                "decoder_hidden": 2048,
+                "audio_hidden": 512,
+                "query": "adaptive",
+                "masked_attention": True,
+                "prior_low": 0.4,
+                "prior_high": 0.6,
+                "loss_points": 12544,
+            },
+            "avs": {
+                "queries": 30,
+                "adapters": "replace",
+                "prior_fusion": False,
+                "prior_mask": False,
+                "prior_keys": False,
+            },
+            "avss": {
+                "queries": 100,
+                "adapters": "follow",
+                "prior_fusion": True,
+                "prior_mask": True,
+                "prior_keys": True,
+            },
+        },
+        "tiny": {
+            "all": {
+                "image_size": 128,
+                "backbone": "resnet10t",
+                "backbone_options": {},
+                "backbone_adapters": False,
+                "drop_path": 0.0,
+                "normalization": "imagenet",
+                "pixel_decoder": "deformable",
+                "adapters": "none",
+                "hidden_dim": 64,
+                "mask_dim": 64,
+                "pixel_layers": 2,
+                "pixel_hidden": 128,
+                "points": 4,
+                "heads": 4,
+                "decoder_layers": 3,
+                "decoder_hidden": 128,
+                "audio_hidden": 128,
+                "query": "adaptive",
+                "masked_attention": True,
+                "prior_low": 0.4,
+                "prior_high": 0.6,
+                "loss_points": 1024,
+            },
+            "avs": {"queries": 8, "prior_fusion": False, "prior_mask": False, "prior_keys": False},
+            "avss": {"queries": 20, "prior_fusion": True, "prior_mask": True, "prior_keys": True},
+        },
+    }
+}
+
+
+def list_presets(name: str = "aavs") -> list[str]:
+    """Names of the presets of a model, the published one first.
+
+    Raises: ValueError: If there is no such model.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"There is no model named {name!r}; there are: {', '.join(sorted(PRESETS))}")
+    return list(PRESETS[name])
+
+
+def preset_settings(name: str, preset: str, task: str) -> dict:
+    """All settings of a preset for a task, as a new dict.
+
+    Raises: ValueError: If there is no such model, preset or task.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, not {task!r}")
+    presets = list_presets(name)
+    if preset not in presets:
+        raise ValueError(f"{name} has no preset {preset!r}; there are: {', '.join(presets)}")
+    layers = PRESETS[name][preset]
+    return {**layers["all"], **layers[task]}

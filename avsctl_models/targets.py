@@ -1,0 +1,46 @@
+"""Training targets: one binary mask per class present in a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED = 255
+
+
+@dataclass
+class Target:
+    """What one frame shows.
+
+    Attributes:
+        masks: (n, H, W) bool, one per class present, background included.
+        classes: (n,) int64, ascending.
+    """
+
+    masks: Tensor
+    classes: Tensor
+
+
+def targets_from_labels(labels: Tensor, size: tuple[int, int]) -> list[Target]:
+    """Split label maps into one binary mask per value present.
+
+    Args:
+        labels: (N, h, w) integer class indices, 0 the background, 255 for pixels that belong to nothing.
+        size: (H, W) of the model's input; labels are resized to it by nearest neighbour, as PIL does.
+    Returns: One target per frame; background is an ordinary class with its own mask.
+    Source: the released preprocessing of Stepping Stones (ECCV 2024), after MaskFormer's.
+    """
+    if labels.ndim != 3:
+        raise ValueError(f"labels must be (N, h, w), not {tuple(labels.shape)}")
+    if tuple(labels.shape[-2:]) != tuple(size):
+        resized = F.interpolate(labels[:, None].float(), size=tuple(size), mode="nearest-exact")
+        labels = resized[:, 0].to(labels.dtype)
+    targets = []
+    for label in labels:
+        classes = torch.unique(label).long()
+        classes = classes[classes != IGNORED]
+        targets.append(Target(masks=label[None] == classes[:, None, None], classes=classes))
+    return targets
