@@ -55,7 +55,7 @@ class AudioEncoder(ABC):
 
         Args:
             wave: (samples,) or (samples, channels); floats in [-1, 1] or signed integers of full range.
-            rate: samples per second, any whole number.
+            rate: samples per second, a whole number from 1000 to 768000.
             frames: how many embeddings to return, one per second from the start.
         Returns: (frames, dim) float32.
         Raises: ValueError: If the wave is empty or holds NaN or infinity, the rate is not a whole number

@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from avsctl_models.audio.resampling import resample
 
 RATE = 16000
+RATES = range(1000, 768001)  # Hz; what lies outside is a damaged header, and would ask for endless memory
 WINDOW = 400  # samples, 25 ms
 HOP = 160  # samples, 10 ms
 FFT = 512
@@ -26,14 +27,14 @@ def mono_16k(wave: np.ndarray, rate: int) -> np.ndarray:
     Args:
         wave: (samples,) or (samples, channels); floats in [-1, 1], or signed integers of full range
             (int16 is divided by 32768). The released pipelines read every file as int16.
-        rate: samples per second, a whole number.
+        rate: samples per second, a whole number from 1000 to 768000.
     Returns: (samples,) float64; a wave too short for one sample at 16 kHz gives none.
     Raises: ValueError: If the wave is empty, holds NaN or infinity, has another shape or type, or the rate is
-        not a whole number above 0.
+        outside its range.
     """
     wave = np.asarray(wave)
-    if isinstance(rate, bool) or int(rate) != rate or rate <= 0:
-        raise ValueError(f"sample rate {rate} is not a whole number above 0")
+    if rate not in RATES:
+        raise ValueError(f"sample rate {rate}: expected a whole number from {RATES[0]} to {RATES[-1]}")
     if wave.ndim not in (1, 2) or wave.size == 0:
         raise ValueError(f"wave of shape {wave.shape}: expected (samples,) or (samples, channels), not empty")
     if wave.ndim == 2 and wave.shape[1] > wave.shape[0]:
