@@ -94,7 +94,7 @@ class AAVS(nn.Module):
         Args:
             frames: (N, 3, H, W) normalised by `normalize`.
             audio: (N, D) one embedding per frame; None for a model that hears nothing.
-            prior: (N, h, w) probability in [0, 1] that a pixel sounds, any size; None leaves all its uses out.
+            prior: (N, h, w) probability in [0, 1] that a pixel sounds, any size; None leaves its uses out.
             intermediates: Whether to keep inner tensors: `backbone` and `pixel_decoder` (lists of maps),
                 `mask_features`, `mask_features_with_prior`, `audio`, `queries`, `key_positions`, `values`,
                 `attention_masks` (True is blocked), `queries_normed`, `queries_last`.

@@ -84,12 +84,13 @@ class Criterion(nn.Module):
             points: Points to use instead of drawing them.
         Returns: "loss", the weighted sum over all predictions, to be minimised; "loss_class", "loss_mask" and
             "loss_dice", its unweighted parts summed over predictions; "class_losses", "mask_losses" and
-            "dice_losses" (L,) per prediction, first to last; "indices" (L, 3, M) matched frame, query, target.
+            "dice_losses" (L,) per prediction, first to last; "indices" (L, 3, M), see `assign`.
         Raises: ValueError: If the numbers of frames differ, there are none, or costs are not finite.
         """
         predictions = [*output.auxiliary, (output.class_logits, output.mask_logits)]
         if len(targets) != len(output.class_logits) or not targets:
-            raise ValueError(f"{len(output.class_logits)} frames need as many targets, not {len(targets)}, at least 1")
+            frames = len(output.class_logits)
+            raise ValueError(f"{frames} frames need as many targets, not {len(targets)}, and at least one")
         counts = [len(target.classes) for target in targets]
         classes, masks = _pad(targets, output.mask_logits.device)
         if points is None:

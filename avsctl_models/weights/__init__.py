@@ -1,1 +1,1 @@
-"""Weights of other programs, under our names."""
+"""Weights of other programs, under our names: one module per source, all with `convert` and `build`."""

@@ -1,0 +1,98 @@
+"""Reading weights that other programs wrote, without running anything they contain."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Read a state dict onto the CPU.
+
+    Args:
+        path: A `.safetensors` file, any file of `torch.save` (`.bin`, `.pth`, `.pt`), or a folder in Hugging
+            Face's format, in one file or in shards.
+    Returns: Names and tensors; wrappers such as {"state_dict": …} and the prefix "module." are taken off.
+    Raises: ValueError: If it doesn't exist, is truncated, holds anything but tensors, or no tensor at all.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}")
+    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def read_config(path: Path | str) -> dict:
+    """Read a JSON file of model sizes.
+
+    Raises: ValueError: If it doesn't exist or is no JSON object.
+    """
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not a readable JSON file: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no JSON object")
+    return config
+
+
+def _read_folder(folder: Path) -> dict[str, Tensor]:
+    for name in _FOLDER_FILES:
+        if (folder / name).is_file():
+            return read_weights(folder / name)
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return _read_shards(folder, index)
+    raise ValueError(f"The folder {folder} holds neither {' nor '.join(_FOLDER_FILES)}")
+
+
+def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
+    places = read_config(index).get("weight_map")
+    if not isinstance(places, dict):
+        raise ValueError(f"{index} has no weight_map")
+    state = {}
+    for shard in sorted(set(places.values())):
+        if Path(shard).name != shard:
+            raise ValueError(f"{index} names a file outside its folder: {shard}")
+        state.update(read_weights(folder / shard))
+    return state
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors, or is damaged; it was not opened further, nothing in it was run"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is truncated or not a file of weights: {error}") from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    tensors = {
+        name: value
+        for name, value in (content.items() if isinstance(content, dict) else ())
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+    if not tensors:
+        raise ValueError(f"{path} holds no named tensors")
+    return tensors
