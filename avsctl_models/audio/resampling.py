@@ -30,11 +30,12 @@ def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     up, down = new_rate // divisor, rate // divisor
     length = wave.shape[0] * new_rate // rate
     output = np.empty(length)
-    # Output j sits at input time j * down / up, so outputs `up` apart share one filter. The time is computed
-    # in floating point like the original: where that falls just below a whole sample, the filter is another.
+    # Output j sits at input time j * down / up, so outputs `up` apart share one filter. The original computes
+    # the time in floating point: where that falls just below a whole sample (the 500th at 24928 Hz), its
+    # filter is another.
     times = np.arange(length) * (1.0 / (new_rate / rate))
     starts = times.astype(np.int64)
-    slips = starts != np.arange(length) * down // up
+    slipped = np.flatnonzero(starts != np.arange(length) * down // up)
     half = _half_width(new_rate / rate)
     padded = np.pad(wave, (half, half + 1))
     windows = sliding_window_view(padded, 2 * half + 1)
@@ -45,7 +46,6 @@ def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
             begin = phase * down // up
             count = len(range(phase, length, up))
             output[phase::up] = windows[begin : begin + (count - 1) * down + 1 : down] @ kernel
-    slipped = np.flatnonzero(slips)
     for begin in range(0, slipped.size, PHASES_AT_ONCE):
         chosen = slipped[begin : begin + PHASES_AT_ONCE]
         kernels = _kernels(times[chosen] - starts[chosen], new_rate / rate)

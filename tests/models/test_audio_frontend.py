@@ -87,9 +87,10 @@ def slow_resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     return output
 
 
-@pytest.mark.parametrize("rate", [1000, 8000, 11025, 22050, 44100, 44099, 48000, 96000, 768000])
+@pytest.mark.parametrize("rate", [1000, 8000, 11025, 22050, 24928, 44100, 44099, 48000, 96000, 768000])
 def test_resampler_equals_the_direct_formula(rate):
-    wave = np.random.default_rng(rate).standard_normal(700 if rate > 8000 else 100)
+    # At 24928 Hz, output 500 sits on a whole sample, but its time in floating point falls just below it.
+    wave = np.random.default_rng(rate).standard_normal(900 if rate > 8000 else 100)
     made = resample(wave, rate, 16000)
     expected = slow_resample(wave, rate, 16000)
     assert made.shape == expected.shape
