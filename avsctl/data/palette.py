@@ -7,11 +7,13 @@ from functools import lru_cache
 import numpy as np
 
 CLASS_NAMES: tuple[str, ...] = (
-    "background", "accordion", "airplane", "axe", "baby", "bassoon", "bell", "bird", "boat", "boy", "bus", "car",
-    "cat", "cello", "clarinet", "clipper", "clock", "dog", "donkey", "drum", "duck", "elephant", "emergency-car",
+    "background", "accordion", "airplane", "axe", "baby", "bassoon", "bell", "bird", "boat", "boy", "bus",
+    "car", "cat", "cello", "clarinet", "clipper", "clock", "dog", "donkey", "drum", "duck", "elephant",
+    "emergency-car",
     "erhu", "flute", "frying-food", "girl", "goose", "guitar", "gun", "guzheng", "hair-dryer", "handpan",
     "harmonica", "harp", "helicopter", "hen", "horse", "keyboard", "leopard", "lion", "man", "marimba",
-    "missile-rocket", "motorcycle", "mower", "parrot", "piano", "pig", "pipa", "saw", "saxophone", "sheep", "sitar",
+    "missile-rocket", "motorcycle", "mower", "parrot", "piano", "pig", "pipa", "saw", "saxophone", "sheep",
+    "sitar",
     "sorna", "squirrel", "tabla", "tank", "tiger", "tractor", "train", "trombone", "truck", "trumpet", "tuba",
     "ukulele", "utv", "vacuum-cleaner", "violin", "wolf", "woman",
 )  # fmt: skip
@@ -46,7 +48,7 @@ def index_to_colours(index: np.ndarray, n: int = len(CLASS_NAMES)) -> np.ndarray
     Raises: ValueError: If an index lies outside 0..n - 1.
     """
     if index.size and not 0 <= int(index.min()) <= int(index.max()) < n:
-        raise ValueError(f"index_to_colours: indices must be 0 to {n - 1}, got {index.min()} to {index.max()}")
+        raise ValueError(f"index_to_colours: indices must be below {n}, got {index.min()} to {index.max()}")
     return palette(n)[index]
 
 

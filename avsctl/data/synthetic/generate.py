@@ -80,7 +80,7 @@ def scaled_counts(scale: float) -> dict[tuple[str, str], int]:
     Raises: AvsctlError: If scale is not positive.
     """
     if not scale > 0:
-        raise AvsctlError(f"The scale of the synthetic set must be above 0, got {scale}; 1 is the default set.")
+        raise AvsctlError(f"The synthetic set's scale must be above 0, got {scale}; 1 is the default set.")
     return {key: max(2, round(count * scale)) for key, count in DEFAULT_COUNTS.items()}
 
 
@@ -95,9 +95,9 @@ def generate(
 ) -> Path:
     """Draw and synthesise clips into a folder laid out as AVSBench-semantic.
 
-    A clip's content follows from the seed, the size and its number alone, so that more workers, another order, or more
-    clips change nothing in it. Clips that are already there are kept: a second call goes on where the first stopped.
-    `metadata.csv` comes last and marks the set as complete.
+    A clip's content follows from the seed, the size and its number alone: workers, order and how many others
+    there are change nothing in it. Clips that are already there are kept, so that a second call goes on where
+    the first stopped. `metadata.csv` comes last and marks the set as complete.
 
     Args:
         root: folder to write; new, empty, or begun by this function with the same options.
@@ -120,7 +120,8 @@ def generate(
         for number in range(clips.get((subset, split), 0))
     ]
     rows = list(_make_all(root, todo, workers, track))
-    _write(root / "label2idx.json", json.dumps({name: i for i, name in enumerate(CLASS_NAMES, start=1)}, indent=4))
+    one_based = {name: i for i, name in enumerate(CLASS_NAMES, start=1)}
+    _write(root / "label2idx.json", json.dumps(one_based, indent=4))
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -134,11 +135,11 @@ def _check_options(
 ) -> None:
     for key, count in clips.items():
         if key not in DEFAULT_COUNTS:
-            raise AvsctlError(f"Synthetic clips: no such subset and split as {key}; take {SUBSETS} and {SPLITS}.")
+            raise AvsctlError(f"Synthetic clips: {key} is none; take one of {SUBSETS} and one of {SPLITS}.")
         if count < 0:
-            raise AvsctlError(f"Synthetic clips: the number for {'/'.join(key)} must be at least 0, got {count}.")
+            raise AvsctlError(f"Synthetic clips: {count} of {key} cannot be made; give 0 or more.")
     if sum(clips.values()) == 0:
-        raise AvsctlError("Synthetic clips: none asked for; give at least one subset and split a number above 0.")
+        raise AvsctlError("Synthetic clips: none asked for; give a number above 0.")
     if seed < 0:
         raise AvsctlError(f"Synthetic clips: the seed must be at least 0, got {seed}.")
     if len(size) != 2 or not all(32 <= side <= 2048 for side in size):

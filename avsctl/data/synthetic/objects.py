@@ -94,16 +94,23 @@ def _bird(pen: Pen, paint: Paint, pose: float) -> None:
     pen.polygon([(0.93, 0.4), (1.0, 0.47), (0.9, 0.5)], paint.accent)
     pen.polygon([(0.28, 0.56), (0.0, 0.44), (0.06, 0.6), (0.0, 0.74), (0.3, 0.66)], paint.shade)
     pen.polygon([(0.55, 0.5), (0.52, tip), (0.7, tip + 0.12), (0.72, 0.5)], paint.shade)
-    pen.blob([(0.14, 0.6), (0.4, 0.46), (0.66, 0.42), (0.84, 0.5), (0.72, 0.68), (0.48, 0.74), (0.3, 0.7)], paint.body)
+    pen.blob(
+        [(0.14, 0.6), (0.4, 0.46), (0.66, 0.42), (0.84, 0.5), (0.72, 0.68), (0.48, 0.74), (0.3, 0.7)],
+        paint.body,
+    )
     pen.ellipse(0.82, 0.44, 0.13, 0.12, paint.body)
-    pen.blob([(0.66, 0.52), (0.5, 0.34), (0.3, tip + 0.02), (0.12, tip), (0.22, 0.34), (0.4, 0.6)], paint.light)
+    pen.blob(
+        [(0.66, 0.52), (0.5, 0.34), (0.3, tip + 0.02), (0.12, tip), (0.22, 0.34), (0.4, 0.6)], paint.light
+    )
     pen.ellipse(0.86, 0.41, 0.028, 0.03, paint.dark)
 
 
 def _boat(pen: Pen, paint: Paint, pose: float) -> None:
     belly = 0.04 * pose
     pen.box(0.47, 0.03, 0.51, 0.75, paint.dark)
-    pen.blob([(0.54, 0.06), (0.7 + belly, 0.3), (0.92, 0.64), (0.74, 0.66), (0.54, 0.66), (0.55, 0.36)], paint.pale)
+    pen.blob(
+        [(0.54, 0.06), (0.7 + belly, 0.3), (0.92, 0.64), (0.74, 0.66), (0.54, 0.66), (0.55, 0.36)], paint.pale
+    )
     pen.polygon([(0.44, 0.12), (0.44, 0.66), (0.1, 0.66)], paint.accent)
     pen.polygon([(0.51, 0.02), (0.51, 0.1), (0.64, 0.06)], paint.accent)
     pen.polygon([(0.02, 0.72), (0.98, 0.72), (0.86, 0.95), (0.17, 0.95)], paint.body)
@@ -111,7 +118,10 @@ def _boat(pen: Pen, paint: Paint, pose: float) -> None:
 
 
 def _car(pen: Pen, paint: Paint, pose: float) -> None:
-    pen.blob([(0.24, 0.5), (0.3, 0.32), (0.42, 0.27), (0.6, 0.28), (0.72, 0.36), (0.82, 0.52), (0.5, 0.56)], paint.shade)
+    pen.blob(
+        [(0.24, 0.5), (0.3, 0.32), (0.42, 0.27), (0.6, 0.28), (0.72, 0.36), (0.82, 0.52), (0.5, 0.56)],
+        paint.shade,
+    )
     pen.polygon([(0.31, 0.49), (0.36, 0.34), (0.49, 0.33), (0.49, 0.49)], paint.pale)
     pen.polygon([(0.53, 0.49), (0.53, 0.33), (0.63, 0.34), (0.73, 0.49)], paint.pale)
     pen.box(0.02, 0.48, 0.98, 0.7, paint.body, 0.08)
@@ -127,12 +137,21 @@ def _car(pen: Pen, paint: Paint, pose: float) -> None:
 
 def _cat(pen: Pen, paint: Paint, pose: float) -> None:
     sway = 0.06 * pose
-    pen.stroke([(0.68, 0.88), (0.86, 0.86), (0.93, 0.7), (0.88 + sway, 0.52), (0.93 + sway, 0.4)], 0.085, paint.shade)
-    pen.blob([(0.5, 0.4), (0.66, 0.5), (0.76, 0.78), (0.7, 0.96), (0.3, 0.96), (0.24, 0.78), (0.34, 0.5)], paint.body)
+    pen.stroke(
+        [(0.68, 0.88), (0.86, 0.86), (0.93, 0.7), (0.88 + sway, 0.52), (0.93 + sway, 0.4)], 0.085, paint.shade
+    )
+    pen.blob(
+        [(0.5, 0.4), (0.66, 0.5), (0.76, 0.78), (0.7, 0.96), (0.3, 0.96), (0.24, 0.78), (0.34, 0.5)],
+        paint.body,
+    )
     pen.blob([(0.5, 0.56), (0.58, 0.66), (0.57, 0.9), (0.43, 0.9), (0.42, 0.66)], paint.light)
     for side in (-1, 1):
-        pen.polygon([(0.5 + side * 0.06, 0.2), (0.5 + side * 0.25, 0.02), (0.5 + side * 0.26, 0.34)], paint.body)
-        pen.polygon([(0.5 + side * 0.12, 0.19), (0.5 + side * 0.22, 0.09), (0.5 + side * 0.22, 0.26)], paint.accent)
+        pen.polygon(
+            [(0.5 + side * 0.06, 0.2), (0.5 + side * 0.25, 0.02), (0.5 + side * 0.26, 0.34)], paint.body
+        )
+        pen.polygon(
+            [(0.5 + side * 0.12, 0.19), (0.5 + side * 0.22, 0.09), (0.5 + side * 0.22, 0.26)], paint.accent
+        )
         pen.ellipse(0.5 + side * 0.13, 0.95, 0.09, 0.045, paint.light)
     pen.ellipse(0.5, 0.34, 0.27, 0.21, paint.body)
     for side in (-1, 1):
@@ -151,7 +170,9 @@ def _clock(pen: Pen, paint: Paint, pose: float) -> None:
         inner = 0.26 if hour % 3 == 0 else 0.29
         pen.stroke([(0.5 + inner * x, 0.5 + inner * y), (0.5 + 0.33 * x, 0.5 + 0.33 * y)], 0.03, paint.dark)
     for length, width, angle in ((0.2, 0.055, 2.1 + 2 * pose), (0.28, 0.035, np.pi * pose)):
-        pen.stroke([(0.5, 0.5), (0.5 + length * np.sin(angle), 0.5 - length * np.cos(angle))], width, paint.dark)
+        pen.stroke(
+            [(0.5, 0.5), (0.5 + length * np.sin(angle), 0.5 - length * np.cos(angle))], width, paint.dark
+        )
     pen.ellipse(0.5, 0.5, 0.045, 0.045, paint.accent)
 
 
@@ -164,7 +185,10 @@ def _dog(pen: Pen, paint: Paint, pose: float) -> None:
               (0.4, 0.66), (0.2, 0.7), (0.1, 0.62)], paint.body)  # fmt: skip
     for x, lift in ((0.18, step), (0.58, -step)):
         pen.stroke([(x, 0.6), (x + lift, 0.92), (x + lift + 0.05, 0.93)], 0.11, paint.body)
-    pen.blob([(0.6, 0.5), (0.62, 0.3), (0.7, 0.2), (0.8, 0.2), (0.88, 0.28), (0.82, 0.44), (0.74, 0.56)], paint.body)
+    pen.blob(
+        [(0.6, 0.5), (0.62, 0.3), (0.7, 0.2), (0.8, 0.2), (0.88, 0.28), (0.82, 0.44), (0.74, 0.56)],
+        paint.body,
+    )
     pen.box(0.78, 0.27, 0.99, 0.42, paint.light, 0.06)
     pen.ellipse(0.97, 0.29, 0.035, 0.035, paint.dark)
     pen.blob([(0.64, 0.2), (0.74, 0.19), (0.75, 0.36), (0.7, 0.5), (0.62, 0.46), (0.6, 0.32)], paint.shade)
@@ -191,8 +215,9 @@ def _guitar(pen: Pen, paint: Paint, pose: float) -> None:
     for y in (0.03, 0.1):
         pen.ellipse(0.41, y, 0.025, 0.025, paint.pale)
         pen.ellipse(0.59, y, 0.025, 0.025, paint.pale)
-    outline = [(0.5, 0.42), (0.64, 0.43), (0.69, 0.53), (0.64, 0.62), (0.74, 0.72), (0.77, 0.86), (0.65, 0.98),
-               (0.5, 0.99), (0.35, 0.98), (0.23, 0.86), (0.26, 0.72), (0.36, 0.62), (0.31, 0.53), (0.36, 0.43)]  # fmt: skip
+    outline = [(0.5, 0.42), (0.64, 0.43), (0.69, 0.53), (0.64, 0.62), (0.74, 0.72), (0.77, 0.86),
+               (0.65, 0.98), (0.5, 0.99), (0.35, 0.98), (0.23, 0.86), (0.26, 0.72), (0.36, 0.62),
+               (0.31, 0.53), (0.36, 0.43)]  # fmt: skip
     pen.blob(outline, paint.shade)
     pen.blob([(0.5 + 0.9 * (x - 0.5), 0.7 + 0.9 * (y - 0.7)) for x, y in outline], paint.body)
     pen.box(0.455, 0.3, 0.545, 0.58, paint.dark)
@@ -258,8 +283,8 @@ def _train(pen: Pen, paint: Paint, pose: float) -> None:
 
 
 DRAWINGS: dict[str, Draw] = {
-    "bell": _bell, "bird": _bird, "boat": _boat, "car": _car, "cat": _cat, "clock": _clock, "dog": _dog, "drum": _drum,
-    "guitar": _guitar, "helicopter": _helicopter, "piano": _piano, "train": _train,
+    "bell": _bell, "bird": _bird, "boat": _boat, "car": _car, "cat": _cat, "clock": _clock, "dog": _dog,
+    "drum": _drum, "guitar": _guitar, "helicopter": _helicopter, "piano": _piano, "train": _train,
 }  # fmt: skip
 """How each class is drawn, facing right, in a unit square that it nearly fills."""
 
@@ -280,6 +305,6 @@ def draw_object(name: str, paint: Paint, side: int, pose: float, angle: float, f
     DRAWINGS[name](Pen(large), paint, pose)
     if flipped:
         large = large.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    large = large.rotate(angle, Image.Resampling.BILINEAR, expand=True)
+    large = large.rotate(angle, Image.Resampling.NEAREST, expand=True)  # reducing smooths it
     small = large.reduce(SUPERSAMPLING)
     return small.crop(small.getbbox())

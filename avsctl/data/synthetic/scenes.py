@@ -1,4 +1,4 @@
-"""What happens in a clip: which objects are where, which of them sound when, and the pictures and sound of it."""
+"""What happens in a clip: which objects are where and sound when; and the pictures and sound of it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .sounds import perform, room_noise
 
 NAMES = tuple(DRAWINGS)
 SECONDS = {"v1s": 5, "v1m": 5, "v2": 10}
-SIDES = {1: (0.4, 0.58), 2: (0.36, 0.5), 3: (0.32, 0.42)}  # of the shorter side of the frame, by number of objects
+SIDES = {1: (0.4, 0.58), 2: (0.36, 0.5), 3: (0.32, 0.42)}  # of the frame's shorter side, by number of objects
 MAX_OVERLAP = 0.12  # of the smaller object's square: the lower object stays about 60 % visible, or more
 QUIET_SECOND = 0.03  # share of the seconds of v1m clips in which nothing sounds
 
 
 @dataclass(frozen=True)
 class Actor:
-    """One object of a clip, with its place in each second (x, y of the centre and side, of the frame's size)."""
+    """One object of a clip, and where it is in each second."""
 
     name: str
     paint: Paint
-    side: float
-    track: np.ndarray  # (seconds, 2) centre as x, y in [0, 1]
+    side: float  # of the frame's shorter side
+    track: np.ndarray  # (seconds, 2) centre as x, y in [0, 1] of the frame
     angles: np.ndarray  # (seconds,) degrees
     poses: np.ndarray  # (seconds,) in [-1, 1]
     flipped: bool
@@ -52,16 +52,16 @@ def plan_scene(rng: np.random.Generator, subset: str, number: int, aspect: float
 
     Args:
         rng: all choices come from it.
-        subset: "v1s" (one object that sounds throughout), "v1m" (two or three, some of them silent) or "v2" (ten
-            seconds, sources start and stop).
-        number: the clip's number; v1s takes the classes in turn by it.
+        subset: "v1s" (one object that sounds throughout), "v1m" (two or three, some of them silent) or "v2"
+            (ten seconds, sources start and stop).
+        number: the clip's number; by it the classes take turns.
         aspect: width of the frame divided by its height.
     """
     seconds = SECONDS[subset]
     count = {"v1s": 1, "v1m": int(rng.integers(2, 4)), "v2": int(rng.integers(1, 4))}[subset]
-    names = list(rng.permutation(NAMES)[:count])
-    if subset == "v1s":
-        names = [NAMES[number % len(NAMES)]]
+    first = NAMES[number % len(NAMES)]  # in turn, so that a small set has them all
+    others = rng.permutation([name for name in NAMES if name != first])
+    names = rng.permutation([first, *others[: count - 1]])
     side, tracks = _place(rng, count, seconds, aspect)
     actors = tuple(_actor(rng, str(name), side[k], tracks[k]) for k, name in enumerate(names))
     sounding = {"v1s": _always, "v1m": _some_of_them, "v2": _start_and_stop}[subset]
@@ -81,12 +81,12 @@ def _actor(rng: np.random.Generator, name: str, side: float, track: np.ndarray) 
 def _place(
     rng: np.random.Generator, count: int, seconds: int, aspect: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes (count,) and centres (count, seconds, 2) of objects that stay inside and hardly cover each other."""
+    """Sizes (count,) and centres (count, seconds, 2) of objects that stay inside and hardly overlap."""
     low, high = SIDES[count]
     for attempt in range(400):
         shrink = 0.985 ** (attempt // 8)
         side = rng.uniform(low, high, count) * shrink
-        half = 0.5 * side[:, None] / np.array([max(aspect, 1.0), max(1 / aspect, 1.0)])  # (count, 2), of the frame
+        half = 0.5 * side[:, None] / np.array([max(aspect, 1.0), max(1 / aspect, 1.0)])  # (count, 2)
         centre = half + rng.uniform(size=(count, 2)) * (1 - 2 * half)
         reach = rng.uniform(0.02, 0.14, (count, 2)) * shrink
         pace, phase = rng.uniform(0.5, 1.5, (count, 1, 2)), rng.uniform(0, 6, (count, 1, 2))
@@ -131,17 +131,17 @@ def _some_of_them(rng: np.random.Generator, count: int, seconds: int) -> np.ndar
 
 
 def _start_and_stop(rng: np.random.Generator, count: int, seconds: int) -> np.ndarray:
-    """Each object sounds in bouts of two to six seconds; of several objects one may stay silent."""
+    """Each object sounds in bouts of three to six seconds; of several objects one may stay silent."""
     active = np.zeros((count, seconds), dtype=bool)
     silent = int(rng.integers(count)) if count > 1 and rng.uniform() < 0.5 else -1
     for k in range(count):
         if k == silent:
             continue
-        start = int(rng.integers(0, 4))
+        start = int(rng.integers(0, 3))
         while start < seconds:
-            stop = start + int(rng.integers(2, 7))
+            stop = start + int(rng.integers(3, 7))
             active[k, start:stop] = True
-            start = stop + int(rng.integers(1, 5))
+            start = stop + int(rng.integers(1, 4))
     return active
 
 
@@ -156,7 +156,8 @@ def render_frames(
 
     Args:
         size: width and height in pixels.
-    Returns: for each second the frame (RGB) and its label, (H, W) uint8 class indices of what sounds and is seen.
+    Returns: for each second the frame (RGB) and its label, (H, W) uint8 class indices of what is
+        seen and sounds.
     """
     width, height = size
     background = Background(rng, size)

@@ -21,7 +21,7 @@ def _seconds(n: int) -> np.ndarray:
 
 
 def _tone(frequency: np.ndarray, partials: Sequence[float]) -> np.ndarray:
-    """A harmonic tone of the given frequency (Hz per sample); partials are the strengths of harmonics 1, 2, ..."""
+    """A harmonic tone: frequency in Hz for each sample, strengths of the harmonics 1, 2, ..."""
     phase = np.linspace(0, 2 * np.pi, TABLE, endpoint=False)
     table = sum(strength * np.sin(k * phase) for k, strength in enumerate(partials, start=1))
     position = np.cumsum(frequency) * (TABLE / SAMPLE_RATE)
@@ -37,7 +37,9 @@ def _noise(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndar
     return wave / max(1e-12, float(np.sqrt(np.mean(wave**2))))
 
 
-def _struck(n: int, frequencies: Sequence[float], strengths: Sequence[float], decays: Sequence[float]) -> np.ndarray:
+def _struck(
+    n: int, frequencies: Sequence[float], strengths: Sequence[float], decays: Sequence[float]
+) -> np.ndarray:
     """Sines that all start at once and die away, each in its own time (seconds to 1/e)."""
     t = _seconds(n)
     attack = np.minimum(1.0, t / 0.002)
@@ -45,8 +47,10 @@ def _struck(n: int, frequencies: Sequence[float], strengths: Sequence[float], de
     return attack * sum(a * np.sin(2 * np.pi * f * t) * np.exp(-t / d) for f, a, d in parts)
 
 
-def _repeat(rng: np.random.Generator, n: int, rate: float, events: Sequence[np.ndarray], sway: float) -> np.ndarray:
-    """Place events, `rate` a second, each time any one of them; `sway` loosens the beat (fraction of a beat)."""
+def _repeat(
+    rng: np.random.Generator, n: int, rate: float, events: Sequence[np.ndarray], sway: float
+) -> np.ndarray:
+    """Place events, `rate` a second, each time any one of them; `sway` (part of a beat) loosens the time."""
     out = np.zeros(n + max(len(event) for event in events))
     beat = SAMPLE_RATE / rate
     start = float(rng.uniform(0, 0.3)) * beat
@@ -61,7 +65,9 @@ def _repeat(rng: np.random.Generator, n: int, rate: float, events: Sequence[np.n
 def _bell(rng: np.random.Generator, n: int) -> np.ndarray:
     pitch = rng.uniform(1750, 1950)
     ratios = np.array([1.0, 1.19, 1.51, 2.0, 2.74, 3.3])
-    ring = _struck(int(1.5 * SAMPLE_RATE), pitch * ratios, (1, 0.8, 0.8, 0.7, 0.6, 0.4), (0.4, 0.4, 0.35, 0.3, 0.25, 0.2))
+    ring = _struck(
+        int(1.5 * SAMPLE_RATE), pitch * ratios, (1, 0.8, 0.8, 0.7, 0.6, 0.4), (0.4, 0.4, 0.35, 0.3, 0.25, 0.2)
+    )
     return _repeat(rng, n, rng.uniform(2.8, 3.6), [ring], 0.08)
 
 
@@ -111,7 +117,9 @@ def _dog(rng: np.random.Generator, n: int) -> np.ndarray:
     for _ in range(3):
         length = int(rng.uniform(0.14, 0.19) * SAMPLE_RATE)
         at = np.linspace(0, 1, length)
-        yelp = _tone(pitch * (1.15 - 0.5 * at), (0.6, 1.0, 0.9, 0.6, 0.4, 0.2)) + 0.8 * _noise(rng, length, 900, 2600)
+        yelp = _tone(pitch * (1.15 - 0.5 * at), (0.6, 1.0, 0.9, 0.6, 0.4, 0.2)) + 0.8 * _noise(
+            rng, length, 900, 2600
+        )
         barks.append(yelp * np.minimum(1, at / 0.08) * (1 - at) ** 0.7)
     return _repeat(rng, n, rng.uniform(3.4, 4.4), barks, 0.15)
 
@@ -156,11 +164,11 @@ def _train(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 VOICES: dict[str, Voice] = {
-    "bell": _bell, "bird": _bird, "boat": _boat, "car": _car, "cat": _cat, "clock": _clock, "dog": _dog, "drum": _drum,
-    "guitar": _guitar, "helicopter": _helicopter, "piano": _piano, "train": _train,
+    "bell": _bell, "bird": _bird, "boat": _boat, "car": _car, "cat": _cat, "clock": _clock, "dog": _dog,
+    "drum": _drum, "guitar": _guitar, "helicopter": _helicopter, "piano": _piano, "train": _train,
 }  # fmt: skip
-"""How each class sounds: strokes of a bell, chirps, a fog horn, an engine, mewing, ticks, barks, beats, plucked
-strings, rotor blades, notes, a steam whistle."""
+"""How each class sounds: strokes of a bell, chirps, a fog horn, an engine, mewing, ticks, barks, beats,
+plucked strings, rotor blades, notes, a steam whistle."""
 
 
 def perform(name: str, rng: np.random.Generator, active: Sequence[bool] | np.ndarray) -> np.ndarray:
@@ -170,7 +178,8 @@ def perform(name: str, rng: np.random.Generator, active: Sequence[bool] | np.nda
         name: a key of `VOICES`.
         rng: varies pitch, rate and level.
         active: one flag per second.
-    Returns: (16000 * len(active),) float64 in [-1, 1], 16 kHz; it fades in and out within 20 ms inside its seconds.
+    Returns: (16000 * len(active),) float64 in [-1, 1], 16 kHz; it fades in and out within 20 ms, inside its
+        seconds.
     """
     flags = np.asarray(active, dtype=bool)
     wave = VOICES[name](rng, len(flags) * SAMPLE_RATE)
@@ -188,7 +197,7 @@ def room_noise(rng: np.random.Generator, seconds: int) -> np.ndarray:
 
 
 def _gate(active: np.ndarray) -> np.ndarray:
-    """1 in active seconds, 0 in others, with ramps inside the active ones wherever a source starts or stops."""
+    """1 in active seconds, 0 in others; ramps where a source starts or stops lie in the active ones."""
     gate = np.repeat(active.astype(float), SAMPLE_RATE)
     ramp = np.linspace(0, 1, FADE)
     edges = np.diff(np.concatenate([[0], active.astype(int), [0]]))
