@@ -12,7 +12,7 @@ from avsctl_models.audio.weights_file import load_exactly, read_tensors
 
 DIM = 128
 PCA_RANGE = 2.0
-BATCH = 32  # examples at once: about 0.3 GB of activations
+BATCH = 32  # examples at once; the first layer takes 50 MB for them
 
 
 class Vggish(nn.Module):
