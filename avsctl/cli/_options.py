@@ -73,15 +73,15 @@ def _read_config(ctx: click.Context, option: click.Parameter, value: Path | None
     if value is None:
         return
     content = load_config(value)
-    made_for = content.pop("command", ctx.info_name)
-    if made_for != ctx.info_name:
-        raise AvsctlError(f"{value} holds options of 'avsctl {made_for}', not of 'avsctl {ctx.info_name}'.")
+    name = ctx.command_path.split(" ", 1)[-1]  # "train-avs", "prepare avsbench"
+    made_for = content.pop("command", name)
+    if made_for != name:
+        raise AvsctlError(f"{value} holds options of 'avsctl {made_for}', not of 'avsctl {name}'.")
     known = {parameter.name: parameter for parameter in ctx.command.params}
     unknown = sorted(name for name in content if name.replace("-", "_") not in known)
     if unknown:
         raise AvsctlError(
-            f"{value} has options that 'avsctl {ctx.info_name}' does not know: {', '.join(unknown)}. "
-            f"See 'avsctl {ctx.info_name} --help'."
+            f"{value} has options that 'avsctl {name}' does not know: {', '.join(unknown)}. See 'avsctl {name} --help'."
         )
     # None in a recorded config means that the option was not given.
     ctx.default_map = {name.replace("-", "_"): setting for name, setting in content.items() if setting is not None}

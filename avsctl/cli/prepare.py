@@ -1,0 +1,185 @@
+"""`avsctl prepare`: a dataset, or a drawn one, into clips.h5."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from avsctl.caches.clips import SPLITS, ClipCache
+from avsctl.caches.files import read_json
+from avsctl.cli import _options
+from avsctl.cli._console import err, out, track
+from avsctl.data.layouts import ROOT_VARIABLE, SYNTHETIC_FOLDER, WELL_KNOWN, Dataset, find_avsbench, open_dataset
+from avsctl.workspace import Workspace
+
+
+@click.group("prepare")
+def command() -> None:
+    """Read a dataset, or render the synthetic one, into clips.h5.
+
+    A rerun continues where it stopped; when nothing changed it does nothing. A broken, missing or short file stops
+    the run with its path.
+    """
+
+
+def _reading_options(function: Any) -> Any:
+    for option in (
+        _options.json_option,
+        _options.workers_option,
+        _options.overwrite_option,
+        click.option(
+            "--skip-broken", is_flag=True, help="Leave clips with broken files out and list them in clips.skipped.json."
+        ),
+        _options.subset_option(),
+        click.option(
+            "--check",
+            is_flag=True,
+            help="Only inspect: counts, broken files, stray labels, videos in two splits. "
+            "Exit 0 where prepare would succeed, else 2.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@_options.command("avsbench")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help=f"The dataset. Default: ${ROOT_VARIABLE}, else {', '.join(WELL_KNOWN)} in the workspace.",
+)
+@_reading_options
+def avsbench(workspace: Workspace, root: Path | None, **options: Any) -> None:
+    """Read AVSBench-semantic or AVSBench-object, found by looking at the folder."""
+    _read(find_avsbench(workspace.root, root), workspace, **options)
+
+
+@_options.command("folder")
+@click.argument("root", type=click.Path(path_type=Path), metavar="ROOT")
+@_reading_options
+def folder(workspace: Workspace, root: Path, **options: Any) -> None:
+    """Read one's own clips and classes.
+
+    \b
+    ROOT/clips.csv                    uid,split,subset,labelled_frames
+    ROOT/classes.json                 ["background", "kettle", ...]
+    ROOT/<uid>/frames/0.jpg 1.jpg     one picture per second
+    ROOT/<uid>/labels/0.png           class indices
+    ROOT/<uid>/audio.wav
+
+    split is train, val or test; labelled_frames is all, none, or frame numbers with spaces between them. A column
+    video, where there is one, names the source video.
+    """
+    _read(open_dataset(root, command="avsctl prepare folder"), workspace, **options)
+
+
+@_options.command("synthetic")
+@click.option(
+    "--out",
+    "target",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help=f"Where to draw the dataset. Default: {SYNTHETIC_FOLDER} in the workspace, where 'prepare avsbench' looks.",
+)
+@click.option("--clips", type=click.IntRange(min=1), help="About how many clips in all. Default: 528.")
+@click.option("--size", type=click.IntRange(32, 2048), default=160, show_default=True, help="Side of a frame.")
+@_options.seed_option
+@_options.overwrite_option
+@_options.workers_option
+@_options.json_option
+def synthetic(
+    workspace: Workspace,
+    target: Path | None,
+    clips: int | None,
+    size: int,
+    seed: int,
+    overwrite: bool,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Draw a small world of things that sound, in AVSBench-semantic's layout, and read it.
+
+    Clips with one source, with several sources and silent objects, and of ten seconds with sources that start and
+    stop; the labels follow the sound. A finished folder is kept, a half-finished one is continued.
+    """
+    from avsctl.data.synthetic.generate import DEFAULT_COUNTS, generate, scaled_counts
+    from avsctl.data.workers import cores
+
+    root = target or workspace.root / SYNTHETIC_FOLDER
+    counts = DEFAULT_COUNTS if clips is None else scaled_counts(clips / sum(DEFAULT_COUNTS.values()))
+    processes = max(1, cores() if workers is None else workers)
+    generate(
+        root,
+        clips=counts,
+        seed=seed,
+        size=size,
+        workers=processes,
+        track=lambda items: track(items, "drawing clips"),
+    )
+    _read(open_dataset(root), workspace, overwrite=overwrite, workers=workers, as_json=as_json)
+
+
+for _subcommand in (avsbench, synthetic, folder):
+    command.add_command(_subcommand)
+
+
+def _read(
+    dataset: Dataset,
+    workspace: Workspace,
+    *,
+    as_json: bool,
+    workers: int | None,
+    overwrite: bool,
+    subset: str = "all",
+    skip_broken: bool = False,
+    check: bool = False,
+) -> None:
+    from avsctl.stages.prepare import prepare, skipped_list
+
+    err.print(f"found {dataset.name} in {dataset.root}", markup=False, highlight=False)
+    path = prepare(
+        dataset,
+        workspace.clips,
+        subset=subset,
+        workers=workers,
+        skip_broken=skip_broken,
+        overwrite=overwrite,
+        track=track,
+    )
+    skipped = read_json(skipped_list(path)) if skipped_list(path).exists() else []
+    _show(dataset, ClipCache(path), skipped, as_json)
+
+
+def _show(dataset: Dataset, clips: ClipCache, skipped: list[dict[str, str]], as_json: bool) -> None:
+    counts = Counter(zip(clips.subsets, clips.splits, strict=True))
+    frames = Counter()
+    for clip, subset in enumerate(clips.subsets):
+        frames[subset] += clips.frame_count(clip)
+    if as_json:
+        result = {
+            "clips": str(clips.path),
+            "layout": dataset.name,
+            "root": str(dataset.root),
+            "fingerprint": clips.fingerprint,
+            "counts": {f"{subset}/{split}": count for (subset, split), count in sorted(counts.items())},
+            "frames": int(clips.first_frame[-1]),
+            "classes": len(clips.classes),
+            "skipped": skipped,
+        }
+        click.echo(json.dumps(result, indent=1))
+        return
+    table = Table("subset", *SPLITS, "frames", title=f"{len(clips)} clips of {len(clips.classes)} classes")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for subset in sorted(frames):
+        table.add_row(subset, *(f"{counts[subset, split]:,}" for split in SPLITS), f"{frames[subset]:,}")
+    out.print(table)
+    for clip in skipped:
+        out.print(f"left out {clip['uid']}: {clip['path']} {clip['reason']}", markup=False, highlight=False)
+    out.print(f"{clips.path} is ready. Next: avsctl extract-audio", markup=False, highlight=False)

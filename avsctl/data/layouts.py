@@ -1,0 +1,216 @@
+"""Which dataset lies in a folder, found by looking at it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from avsctl.caches.clips import ClipRecord
+from avsctl.caches.files import hash_of
+from avsctl.errors import AvsctlError
+
+ROOT_VARIABLE = "AVSBENCH_ROOT"
+SYNTHETIC_FOLDER = "AVSBench-synthetic"
+"""Where `prepare synthetic` writes, below the workspace."""
+WELL_KNOWN = (
+    "AVSBench-semantic",
+    "AVSBench_semantic",
+    "AVSBench",
+    "avsbench",
+    "AVSBench-object",
+    "AVSBench_object",
+    "avsbench_data",
+    SYNTHETIC_FOLDER,
+)
+"""Folder names below the workspace where a dataset is looked for, in this order."""
+LAYOUT_MODULES = ("avsbench_semantic", "avsbench_object", "folder")
+"""Modules of `avsctl.data` that register a layout; a new dataset adds its own."""
+
+_LAYOUTS: dict[str, type[Dataset]] = {}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A clip as the dataset's csv names it.
+
+    Args:
+        uid: unique in the dataset.
+        video: the source video, shared by the clips cut from it.
+        subset, split: as the caches call them (`s4`, `train`).
+        place: names of the folders that lead to its files, as the layout needs them.
+        labelled: numbers of the labelled frames.
+        frames: how many frames it has.
+        objects: names of what it shows, where the csv tells.
+        line: of the csv file.
+    """
+
+    uid: str
+    video: str
+    subset: str
+    split: str
+    place: tuple[str, ...]
+    labelled: tuple[int, ...]
+    frames: int
+    objects: tuple[str, ...] = ()
+    line: int = 0
+
+
+@dataclass
+class Loaded:
+    """A clip's content, and what was odd about it without breaking it.
+
+    Args:
+        off_palette: pixels with a colour outside the palette, by label file.
+        greys: mask files that held values between black and white.
+        present: class indices in the labels.
+    """
+
+    record: ClipRecord
+    off_palette: dict[str, int] = field(default_factory=dict)
+    greys: list[str] = field(default_factory=list)
+    present: frozenset[int] = frozenset()
+
+
+class Dataset(ABC):
+    """A dataset folder. Holds only its listing, so that worker processes may be given one.
+
+    Attributes:
+        name: of the layout.
+        csv_files: csv files that list its clips, below the root.
+        command: what prepares it.
+        label_kind: `semantic` or `binary`.
+        problems: what is wrong in the csv files, each with its line.
+    """
+
+    name: ClassVar[str]
+    command: ClassVar[str] = "avsctl prepare avsbench"
+    label_kind: ClassVar[str] = "semantic"
+    expected_counts: ClassVar[Mapping[tuple[str, str], int]] = {}
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.entries: list[Entry] = []
+        self.problems: list[str] = []
+
+    classes: list[str]
+    palette: np.ndarray
+
+    @classmethod
+    @abstractmethod
+    def found(cls, root: Path) -> bool:
+        """Whether `root` has this layout."""
+
+    @abstractmethod
+    def files(self, entry: Entry) -> list[Path]:
+        """All files that `load` may read."""
+
+    @abstractmethod
+    def load(self, entry: Entry) -> Loaded:
+        """Read a clip, every file once and fully.
+
+        Raises: BrokenClip: If a file is missing, short or broken.
+        """
+
+    def subset(self, name: str | None) -> list[Entry]:
+        """The clips of a subset, in the csv's order; `all` or None takes every one.
+
+        Raises: AvsctlError: If there is no such subset, or the csv files have problems.
+        """
+        if self.problems:
+            more = f" ({len(self.problems) - 1} more like it)" if len(self.problems) > 1 else ""
+            raise AvsctlError(f"{self.problems[0]}{more}. Mend the file, or look at it with '{self.command} --check'.")
+        chosen = [entry for entry in self.entries if name in (None, "all", entry.subset)]
+        if not chosen:
+            held = ", ".join(sorted({entry.subset for entry in self.entries}))
+            raise AvsctlError(f"{self.root} has no subset {name}. It has {held}; give one of them, or 'all'.")
+        return chosen
+
+    def listing(self, entry: Entry, *, times: bool = False) -> str:
+        """A hash of an entry and of the names and sizes (and times) of its files, without reading them."""
+        parts = [repr((entry.uid, entry.video, entry.subset, entry.split, entry.labelled, entry.frames))]
+        for path in self.files(entry):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            parts.append(f"{path.relative_to(self.root).as_posix()} {status.st_size}")
+            if times:
+                parts.append(str(status.st_mtime_ns))
+        return hash_of(*parts)
+
+
+def register_dataset(name: str) -> Callable[[type[Dataset]], type[Dataset]]:
+    """Make a layout known under a name; the class looks at a folder and reads its clips."""
+
+    def decorate(cls: type[Dataset]) -> type[Dataset]:
+        cls.name = name
+        _LAYOUTS[name] = cls
+        return cls
+
+    return decorate
+
+
+def layouts() -> dict[str, type[Dataset]]:
+    """All layouts by name, in the order in which they are looked for."""
+    for module in LAYOUT_MODULES:
+        importlib.import_module(f"avsctl.data.{module}")
+    return dict(_LAYOUTS)
+
+
+def open_dataset(root: Path, *, command: str = "avsctl prepare avsbench") -> Dataset:
+    """The dataset in a folder, or in the only subfolder that has one (archives often unpack so).
+
+    Raises: AvsctlError: If there is none, or if it is one that another command prepares.
+    """
+    if not root.is_dir():
+        what = "is not a folder" if root.exists() else "does not exist"
+        raise AvsctlError(f"{root} {what}. Give a dataset's folder.")
+    candidates = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    found = [(cls, path) for path in candidates for cls in layouts().values() if cls.found(path)]
+    if found and found[0][1] != root and len(found) > 1:
+        names = ", ".join(path.name for _, path in found)
+        raise AvsctlError(f"{root} holds several datasets ({names}). Give one of those folders.")
+    for cls, path in found:
+        if cls.command == command:
+            return cls(path)
+    if found:
+        cls, path = found[0]
+        raise AvsctlError(f"{path} has the layout {cls.name}. Prepare it with '{cls.command}'.")
+    raise AvsctlError(
+        f"{root} holds no dataset that '{command}' reads: neither metadata.csv (AVSBench-semantic) nor "
+        f"Single-source/ or Multi-sources/ with their csv files (AVSBench-object). "
+        f"Give the folder that holds them, or draw one with 'avsctl prepare synthetic'."
+        if command.endswith("avsbench")
+        else f"{root} holds no clips.csv. Give a folder in the neutral layout (see '{command} --help')."
+    )
+
+
+def find_avsbench(workspace: Path, root: Path | None = None, environment: Mapping[str, str] | None = None) -> Dataset:
+    """AVSBench at `root`, else at $AVSBENCH_ROOT, else under a well-known name below the workspace.
+
+    Raises: AvsctlError: If the place that was named has none, or if there is none anywhere.
+    """
+    named = (os.environ if environment is None else environment).get(ROOT_VARIABLE)
+    if root is not None:
+        return open_dataset(root)
+    if named:
+        return open_dataset(Path(named))
+    for name in WELL_KNOWN:
+        if (workspace / name).is_dir():
+            return open_dataset(workspace / name)
+    raise AvsctlError(
+        f"No AVSBench found: no folder {', '.join(WELL_KNOWN)} in {workspace.resolve()}. "
+        f"Name its place with --root DIR or ${ROOT_VARIABLE}, or draw a synthetic one with 'avsctl prepare synthetic'."
+    )
+
+
+def plain_name(value: Any) -> bool:
+    """Whether a name from a csv is one folder's name, which cannot lead out of the dataset."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set('/\\:\0\n\r')

@@ -1,0 +1,198 @@
+"""Read a dataset into `clips.h5`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avsctl.caches.clips import ClipCache, assemble_clips
+from avsctl.caches.files import hash_of, write_json
+from avsctl.caches.shards import Shards
+from avsctl.data.layouts import Dataset, Entry
+from avsctl.data.media import BrokenClip
+from avsctl.data.workers import spread
+from avsctl.errors import AvsctlError
+from avsctl.progress import Track, silent
+
+log = logging.getLogger(__name__)
+
+
+def skipped_list(out: Path) -> Path:
+    """Where `--skip-broken` writes what it left out: `clips.skipped.json` beside `clips.h5`."""
+    return out.with_suffix(".skipped.json")
+
+
+def prepare(
+    dataset: Dataset,
+    out: Path,
+    *,
+    subset: str | None = None,
+    workers: int | None = None,
+    skip_broken: bool = False,
+    overwrite: bool = False,
+    track: Track = silent,
+) -> Path:
+    """Read every clip of a dataset and put them into one cache.
+
+    Clips are read in small shards beside `out`, so that a rerun after a stop reads only what is missing, or what
+    changed since. When `out` holds these very clips already (by the csv, and by the names and sizes of all files),
+    nothing is done.
+
+    Args:
+        dataset: from `avsctl.data.layouts`.
+        subset: only this one's clips; None or `all` takes every one.
+        workers: processes, None for one per core.
+        skip_broken: leave clips with broken files out, and list them in `clips.skipped.json`, each with
+            `uid`, `subset`, `split`, `path`, `reason` and `kind`.
+    Returns: `out`.
+    Raises: AvsctlError: If a file is missing, short or broken, or if `out` holds something else.
+    """
+    entries = dataset.subset(subset)
+    options = {
+        "layout": dataset.name,
+        "subset": subset or "all",
+        "content": hash_of(json.dumps(dataset.classes), *(dataset.listing(entry) for entry in entries)),
+    }
+    plan = {"layout": dataset.name, "classes": dataset.classes, "entries": [asdict(entry) for entry in entries]}
+    shards = Shards(out, plan, len(entries))
+    if out.exists() and not overwrite:
+        _check_up_to_date(out, options, skip_broken)
+        shards.remove()
+        return out
+    job = _Reading(dataset, entries, shards, skip_broken)
+    _read_missing(job, workers, track)
+    return _assemble(job, out, options, track)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Reads one shard; what a worker process holds."""
+
+    dataset: Dataset
+    entries: list[Entry]
+    shards: Shards
+    skip_broken: bool
+
+    def __call__(self, shard: int) -> tuple[int, BrokenClip | None]:
+        """Write a shard; gives the first broken clip instead where that is not to be skipped."""
+        items = []
+        for number in self.shards.range(shard):
+            try:
+                items.append(self.item(self.entries[number]))
+            except BrokenClip as broken:
+                if not self.skip_broken:
+                    return shard, broken
+                items.append(_skipped(self.entries[number], broken))
+        self.shards.write(shard, items)
+        return shard, None
+
+    def item(self, entry: Entry) -> dict[str, np.ndarray]:
+        """A clip as arrays, with what its files looked like and how many of its labels were odd."""
+        listing = self.dataset.listing(entry, times=True)
+        loaded = self.dataset.load(entry)
+        odd = [len(loaded.off_palette), len(loaded.greys)]
+        return {**loaded.record.arrays(), "listing": np.array(listing), "odd": np.array(odd)}
+
+    def reusable(self, shard: int) -> bool:
+        """Whether a written shard still says what the files say, and skipped none of them."""
+        numbers = self.shards.range(shard)
+        try:
+            with np.load(self.shards.path(shard), allow_pickle=False) as arrays:
+                return all(
+                    str(arrays[f"{i}/listing"]) == self.dataset.listing(self.entries[number], times=True)
+                    for i, number in enumerate(numbers)
+                )
+        except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return False
+
+    def notes(self) -> tuple[list[dict[str, str]], np.ndarray]:
+        """What was skipped, and how many labels held foreign colours and greys, without reading the pictures."""
+        skipped, odd = [], np.zeros(2, int)
+        for shard in range(len(self.shards)):
+            with np.load(self.shards.path(shard), allow_pickle=False) as arrays:
+                names = set(arrays.files)
+                for i in range(len(self.shards.range(shard))):
+                    if f"{i}/skipped" in names:
+                        skipped.append(json.loads(str(arrays[f"{i}/skipped"])))
+                    else:
+                        odd += arrays[f"{i}/odd"]
+        return skipped, odd
+
+    def clips(self) -> Iterator[dict[str, np.ndarray]]:
+        """All clips that were read, in order."""
+        return (item for item in self.shards.read() if "skipped" not in item)
+
+
+def _skipped(entry: Entry, broken: BrokenClip) -> dict[str, np.ndarray]:
+    what = {"uid": entry.uid, "subset": entry.subset, "split": entry.split}
+    what |= {"path": broken.path, "reason": broken.reason, "kind": broken.kind}
+    return {"skipped": np.array(json.dumps(what))}
+
+
+def _check_up_to_date(out: Path, options: dict[str, Any], skip_broken: bool) -> None:
+    """Raise AvsctlError unless `out` is what these options would make."""
+    made = ClipCache(out).header["options"]
+    if {name: made.get(name) for name in options} != options:
+        raise AvsctlError(
+            f"{out} was made from other clips ({made.get('layout')}, subset {made.get('subset')}) or its files have "
+            f"changed since. Add --overwrite to replace it, or choose another --workspace."
+        )
+    skipped = int(made.get("skipped", 0))
+    if skipped and not skip_broken:
+        raise AvsctlError(
+            f"{out} lacks {skipped} broken clips, listed in {skipped_list(out)}. "
+            f"Keep it so with --skip-broken, or mend them and read again with --overwrite."
+        )
+    log.info("%s is up to date.", out)
+
+
+def _read_missing(job: _Reading, workers: int | None, track: Track) -> None:
+    shards = job.shards
+    for shard in range(len(shards)):
+        if shards.path(shard).exists() and not job.reusable(shard):
+            shards.path(shard).unlink()
+    missing = shards.missing()
+    clips = sum(len(shards.range(shard)) for shard in missing)
+    if clips < shards.items:
+        log.info("%d of %d clips are read already.", shards.items - clips, shards.items)
+    for _ in track(_clips_done(job, missing, workers), "reading clips", total=clips):
+        pass
+
+
+def _clips_done(job: _Reading, missing: list[int], workers: int | None) -> Iterator[int]:
+    """Yield the clips of each shard that gets done."""
+    for shard, broken in spread(job, missing, workers):
+        if broken is not None:
+            raise AvsctlError(f"{broken}. Mend it, or leave such clips out with --skip-broken.")
+        yield from job.shards.range(shard)
+
+
+def _assemble(job: _Reading, out: Path, options: dict[str, Any], track: Track) -> Path:
+    skipped, odd = job.notes()
+    if len(skipped) == len(job.entries):
+        raise AvsctlError(f"Not one clip can be read, {skipped[0]['path']} {skipped[0]['reason']} being the first.")
+    assemble_clips(
+        out,
+        lambda: track(job.clips(), "writing clips.h5", total=len(job.entries) - len(skipped)),
+        classes=job.dataset.classes,
+        palette=job.dataset.palette,
+        label_kind=job.dataset.label_kind,
+        options={**options, "skipped": len(skipped)},
+    )
+    if skipped:
+        write_json(skipped_list(out), skipped)
+    else:
+        skipped_list(out).unlink(missing_ok=True)
+    job.shards.remove()
+    if odd[0]:
+        log.info("%d labels hold colours outside the palette; those pixels are background.", odd[0])
+    if odd[1]:
+        log.info("%d masks hold greys; 128 and more counts as sounding.", odd[1])
+    return out
