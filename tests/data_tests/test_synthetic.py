@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -17,7 +18,7 @@ from avsctl.data.palette import CLASS_NAMES, colours_to_index
 from avsctl.data.synthetic import DEFAULT_COUNTS, NAMES, generate, scaled_counts
 from avsctl.data.synthetic.generate import _Clip
 from avsctl.data.synthetic.objects import Paint, draw_object
-from avsctl.data.synthetic.scenes import plan_scene, render_frames, render_sound
+from avsctl.data.synthetic.scenes import Scene, plan_scene, render_frames, render_sound
 from avsctl.data.synthetic.sounds import SAMPLE_RATE, perform, room_noise
 from avsctl.errors import AvsctlError
 
@@ -221,10 +222,10 @@ def test_v2_like_clips_have_sources_that_start_and_stop():
 def visible_shares(scene, size: int) -> list[float]:
     """How much of each object is seen in each second: its label when all sound, against when it is alone."""
     everyone = np.ones_like(scene.active)
-    together = [label for _, label in render_frames(type(scene)(scene.actors, everyone), rng(), (size, size))]
+    together = [label for _, label in render_frames(Scene(scene.actors, everyone), rng(), (size, size))]
     shares = []
     for actor in scene.actors:
-        alone = type(scene)((actor,), everyone[:1])
+        alone = Scene((actor,), everyone[:1])
         for label, (_, own) in zip(together, render_frames(alone, rng(), (size, size)), strict=True):
             shares.append(np.count_nonzero(label == own.max()) / np.count_nonzero(own))
     return shares
@@ -248,9 +249,21 @@ def test_labels_hold_what_sounds_second_by_second():
             assert set(np.unique(label)) - {0} == sounding
 
 
+def test_a_silent_object_in_front_hides_the_label_of_a_sounding_one_behind_it():
+    behind, other = scenes("v1m", 1)[0].actors[:2]
+    front = dataclasses.replace(other, track=behind.track, side=behind.side)
+    active = np.repeat([[True], [False]], 5, axis=1)
+    only_behind = [label for _, label in render_frames(Scene((behind,), active[:1]), rng(), (64, 64))]
+    only_front = [label for _, label in render_frames(Scene((front,), active[:1]), rng(), (64, 64))]
+    both = [label for _, label in render_frames(Scene((behind, front), active), rng(), (64, 64))]
+    for label, rear, cover in zip(both, only_behind, only_front, strict=True):
+        assert (rear > 0)[cover > 0].any()
+        np.testing.assert_array_equal(label, np.where(cover > 0, 0, rear))
+
+
 def test_an_object_looks_the_same_whether_it_sounds_or_not():
     scene = scenes("v1m", 1)[0]
-    hushed = type(scene)(scene.actors, np.zeros_like(scene.active))
+    hushed = Scene(scene.actors, np.zeros_like(scene.active))
     for (frame, _), (other, label) in zip(
         render_frames(scene, rng(), (64, 64)), render_frames(hushed, rng(), (64, 64)), strict=True
     ):
@@ -260,7 +273,7 @@ def test_an_object_looks_the_same_whether_it_sounds_or_not():
 def test_the_label_covers_exactly_what_was_painted():
     scene = scenes("v1s", 1)[0]
     painted = [np.asarray(frame).astype(int) for frame, _ in render_frames(scene, rng(), (96, 96))]
-    empty = type(scene)((), scene.active[:0])
+    empty = Scene((), scene.active[:0])
     for image, (bare, _), (_, label) in zip(
         painted, render_frames(empty, rng(), (96, 96)), render_frames(scene, rng(), (96, 96)), strict=True
     ):
