@@ -13,7 +13,9 @@ from rich.table import Table
 from avsctl.caches.clips import SPLITS, ClipCache
 from avsctl.caches.files import read_json
 from avsctl.cli import _options
+from avsctl.cli._check import show_check
 from avsctl.cli._console import err, out, track
+from avsctl.data.check import check as inspect
 from avsctl.data.layouts import ROOT_VARIABLE, SYNTHETIC_FOLDER, WELL_KNOWN, Dataset, find_avsbench, open_dataset
 from avsctl.workspace import Workspace
 
@@ -143,6 +145,10 @@ def _read(
     from avsctl.stages.prepare import prepare, skipped_list
 
     err.print(f"found {dataset.name} in {dataset.root}", markup=False, highlight=False)
+    if check:
+        report = inspect(dataset, subset=subset, workers=workers, track=track)
+        show_check(report, as_json, skip_broken=skip_broken)
+        return
     path = prepare(
         dataset,
         workspace.clips,

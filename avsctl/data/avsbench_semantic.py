@@ -16,8 +16,6 @@ from avsctl.data.tables import duplicates, read_label2idx, read_table, row_probl
 
 FRAMES = {"v1s": 5, "v1m": 5, "v2": 10}
 """Frames, one per second, of a clip of each subset."""
-NO_CLASS = ("off-the-screen",)
-"""What `a_obj` may name beside the classes."""
 _COUNTS = {"s4": (3452, 740, 740), "ms3": (296, 64, 64), "v2": (4750, 500, 750)}
 _MIXED_UID = re.compile(r"(.{11})_\d+")
 _FROM_SUBSET = {folder: subset for subset, folder in SUBSETS.items()}
@@ -100,11 +98,6 @@ def source_video(uid: str, vid: str, label: str) -> str:
     return match.group(1) if match else vid
 
 
-def class_names(a_obj: str) -> tuple[str, ...]:
-    """The objects that `a_obj` joins with `_`, with its known slips mended: `h orse` is a horse."""
-    return tuple(name.replace(" ", "") for name in a_obj.split("_") if name.strip())
-
-
 def _entry(row: dict[str, str], line: int) -> Entry:
     label, split = row["label"], row["split"]
     frames = FRAMES[label]
@@ -117,7 +110,8 @@ def _entry(row: dict[str, str], line: int) -> Entry:
         place=(label, row["uid"]),
         labelled=(0,) if first_only else tuple(range(frames)),
         frames=frames,
-        objects=class_names(row["a_obj"] or ""),
+        # As written: real files say "off-the-screen", "background" and "h orse" here, so nothing is derived from it.
+        objects=tuple(name for name in (row["a_obj"] or "").split("_") if name.strip()),
         line=line,
     )
 

@@ -76,7 +76,7 @@ def sounding_colours(rgb: np.ndarray, size: int) -> np.ndarray:
 
 
 def _resize_bilinear(rgb: np.ndarray, size: int) -> np.ndarray:
-    """`cv2.resize(rgb, (size, size))` bit for bit: two taps a side, weights in 1/2**11, no antialiasing."""
+    """As `cv2.resize`: two taps a side, weights in 1/2**11, no antialiasing; at most 1 of 255 beside it."""
     height, width = rgb.shape[:2]
     if (height, width) == (size, size):
         return rgb

@@ -172,9 +172,8 @@ def open_dataset(root: Path, *, command: str = "avsctl prepare avsbench") -> Dat
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "does not exist"
         raise AvsctlError(f"{root} {what}. Give a dataset's folder.")
-    candidates = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
-    found = [(cls, path) for path in candidates for cls in layouts().values() if cls.found(path)]
-    if found and found[0][1] != root and len(found) > 1:
+    found = _layouts_in([root]) or _layouts_in(sorted(path for path in root.iterdir() if path.is_dir()))
+    if len({path for _, path in found}) > 1:
         names = ", ".join(path.name for _, path in found)
         raise AvsctlError(f"{root} holds several datasets ({names}). Give one of those folders.")
     for cls, path in found:
@@ -190,6 +189,10 @@ def open_dataset(root: Path, *, command: str = "avsctl prepare avsbench") -> Dat
         if command.endswith("avsbench")
         else f"{root} holds no clips.csv. Give a folder in the neutral layout (see '{command} --help')."
     )
+
+
+def _layouts_in(folders: list[Path]) -> list[tuple[type[Dataset], Path]]:
+    return [(cls, folder) for folder in folders for cls in layouts().values() if cls.found(folder)]
 
 
 def find_avsbench(workspace: Path, root: Path | None = None, environment: Mapping[str, str] | None = None) -> Dataset:
