@@ -157,7 +157,7 @@ def build_backbone(
         network than Swin.
     """
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+        close = timm.list_models(f"{name.split('_')[0]}*")[:5]
         hint = f"; similar: {', '.join(close)}" if close else ""
         raise ValueError(f"timm {timm.__version__} knows no network named {name!r}{hint}")
     options = dict(options or {})

@@ -83,6 +83,15 @@ def _rules() -> list[Rule]:
 
 RULES = tuple(_rules())
 
+_SUPPORTED = {
+    "pre_norm": False,
+    "enforce_input_projection": False,
+    "activation_function": "relu",
+    "common_stride": 4,
+    "feature_strides": [4, 8, 16, 32],
+}
+_SUPPORTED_SWIN = {"patch_size": 4, "hidden_act": "gelu", "use_absolute_embeddings": False}
+
 
 def convert(state: dict[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], Report]:
     """Rename and rearrange a Hugging Face Mask2Former's weights for one of our models.
@@ -108,7 +117,10 @@ def settings_from_config(config: dict) -> dict:
     swin = config.get("backbone_config") or config.get("backbone")
     if not isinstance(swin, dict) or swin.get("model_type", "swin") != "swin":
         raise ValueError("The config describes no Swin backbone (no backbone_config with model_type swin)")
-    _refuse_unsupported(main)
+    _refuse_other_than(main, _SUPPORTED)
+    _refuse_other_than(swin, _SUPPORTED_SWIN)
+    if main.get("feature_size", 256) != main.get("hidden_dim", 256):
+        raise ValueError("The config's feature_size and hidden_dim differ; this model has one size for both")
     depths, window = swin.get("depths", [2, 2, 6, 2]), swin.get("window_size", 7)
     return {
         "image_size": config.get("image_size", swin.get("patch_size", 4) * 2 ** (len(depths) - 1) * window),
@@ -164,16 +176,7 @@ def build(config: dict) -> nn.Module:
     )
 
 
-def _refuse_unsupported(main: dict) -> None:
-    wanted = {
-        "pre_norm": False,
-        "enforce_input_projection": False,
-        "activation_function": "relu",
-        "common_stride": 4,
-        "feature_strides": [4, 8, 16, 32],
-    }
-    for name, value in wanted.items():
-        if main.get(name, value) != value:
-            raise ValueError(f"The config asks for {name}={main[name]!r}; this model has only {value!r}")
-    if main.get("feature_size", 256) != main.get("hidden_dim", 256):
-        raise ValueError("The config's feature_size and hidden_dim differ; this model has one size for both")
+def _refuse_other_than(config: dict, supported: dict) -> None:
+    for name, value in supported.items():
+        if config.get(name, value) != value:
+            raise ValueError(f"The config asks for {name}={config[name]!r}; this model has only {value!r}")
