@@ -78,8 +78,9 @@ class AAVS(nn.Module):
         return self.backbone.normalize(frames)
 
     def criterion(self) -> Criterion:
-        """The loss that trains this model, with its preset's number of points."""
-        return Criterion(self.num_classes, points=self.spec["settings"]["loss_points"])
+        """The loss that trains this model, with its preset's number of points, on the model's device."""
+        criterion = Criterion(self.num_classes, points=self.spec["settings"]["loss_points"])
+        return criterion.to(self.queries.positions.device)
 
     def forward(
         self,

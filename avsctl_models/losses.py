@@ -38,7 +38,7 @@ class Criterion(nn.Module):
         importance: Share of P that is chosen by uncertainty, the smallest absolute logit.
         class_weight, mask_weight, dice_weight: Weights of the parts; every prediction counts alike.
         no_object_weight: Weight of unmatched queries in the class loss.
-        class_cost, mask_cost, dice_cost: Weights in the matching.
+        class_cost, mask_cost, dice_cost: Weights in the matching; the class counts less there.
     Source: Stepping Stones (ECCV 2024), Eq. 2 and 3; numbers as released.
     """
 

@@ -25,9 +25,9 @@ def matching_costs(
     target_values: Tensor,
     target_classes: Tensor,
     *,
-    class_cost: float = 1.0,
-    mask_cost: float = 5.0,
-    dice_cost: float = 5.0,
+    class_cost: float,
+    mask_cost: float,
+    dice_cost: float,
 ) -> Tensor:
     """Cost of giving each target to each query.
 
@@ -36,9 +36,9 @@ def matching_costs(
         mask_values: (N, Q, P) mask logits at the points.
         target_values: (N, T, P) target masks at the same points, in [0, 1].
         target_classes: (N, T) int64.
-        class_cost, mask_cost, dice_cost: Weights; the class cost is not the loss's class weight.
+        class_cost, mask_cost, dice_cost: Weights.
     Returns: (N, Q, T).
-    Source: Stepping Stones (ECCV 2024), Eq. 2; weights as released.
+    Source: Stepping Stones (ECCV 2024), Eq. 2.
     """
     queries = class_logits.shape[1]
     chosen = target_classes[:, None].expand(-1, queries, -1)
