@@ -1,0 +1,101 @@
+"""`priors/*.h5`: one map of sounding probabilities per frame, the stepping stone from stage 1 to stage 2.
+
+| key | shape, type | meaning |
+|---|---|---|
+| clips/uid, clips/first_frame | (n,) text, (n + 1,) int64 | index; maps are found by (uid, frame), never by position |
+| maps | (F, s, s) uint8, one compressed chunk per frame | round(255 · probability), s = 224 by default |
+| attrs origin | text | `predicted`, `low`, `high`, `miou-X` or `masks` |
+| attrs accuracy | JSON | `{"<subset>/<split>": mIoU}` against the ground truth, `null` where nothing is labelled |
+
+A probability above 0.5 is stored as at least 128, any other as at most 127, so that thresholding the stored
+byte at 127.5 gives exactly the decision that stage 1 made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from avsctl.caches.files import hash_of, whole_file
+from avsctl.caches.header import header, mark_complete, open_cache, write_header
+from avsctl.errors import AvsctlError
+
+
+def to_bytes(probability: np.ndarray) -> np.ndarray:
+    """Probabilities in [0, 1] as bytes that keep every decision at 0.5."""
+    rounded = np.rint(np.clip(probability, 0.0, 1.0) * 255).astype(np.uint8)
+    sounding = probability > 0.5
+    return np.where(sounding, np.maximum(rounded, 128), np.minimum(rounded, 127)).astype(np.uint8)
+
+
+def assemble_priors(
+    path: Path,
+    items: Callable[[], Iterable[Mapping[str, np.ndarray]]],
+    *,
+    uids: Sequence[str],
+    origin: str,
+    accuracy: Mapping[str, float | None],
+    inputs: Mapping[str, str],
+    options: Mapping[str, Any],
+) -> Path:
+    """Write a prior cache from items `{"maps": (T, s, s) uint8}` in the order of `uids`."""
+    counts, hashes, size = [], [], 0
+    for item in items():
+        counts.append(len(item["maps"]))
+        hashes.append(hash_of(item["maps"].tobytes()))
+        size = item["maps"].shape[-1]
+    first_frame = np.cumsum([0, *counts])
+    with whole_file(path) as part, h5py.File(part, "w") as file:
+        write_header(file, "priors", fingerprint=hash_of(*hashes), inputs=inputs, options=options)
+        file.attrs["origin"] = origin
+        file.attrs["accuracy"] = json.dumps(dict(accuracy), sort_keys=True)
+        file["clips/uid"] = np.array([uid.encode() for uid in uids], dtype="S")
+        file["clips/first_frame"] = first_frame
+        shape = (int(first_frame[-1]), size, size)
+        maps = file.create_dataset("maps", shape, np.uint8, chunks=(1, size, size), compression="gzip", compression_opts=4)
+        for first, item in zip(first_frame, items(), strict=False):
+            maps[first : first + len(item["maps"])] = item["maps"]
+        mark_complete(file)
+    return path
+
+
+class PriorCache:
+    """Read a prior cache. Pickles as its path and opens the file lazily, like `ClipCache`.
+
+    Raises: AvsctlError: If the file is missing, damaged or of another kind.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self._file: h5py.File | None = None
+        with open_cache(self.path, "priors") as file:
+            self.header = header(file)
+            self.fingerprint = str(file.attrs["fingerprint"])
+            self.origin = str(file.attrs["origin"])
+            self.accuracy: dict[str, float | None] = json.loads(file.attrs["accuracy"])
+            uids = [value.decode() for value in file["clips/uid"][:]]
+            self._first_frame = file["clips/first_frame"][:]
+        self._position = {uid: i for i, uid in enumerate(uids)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._position
+
+    def maps(self, uid: str) -> np.ndarray:
+        """(T, s, s) uint8 of a clip; 128 and more is sounding.
+
+        Raises: AvsctlError: If the clip is not in the cache.
+        """
+        position = self._position.get(uid)
+        if position is None:
+            raise AvsctlError(f"{self.path} has no prior for clip {uid}. Run 'avsctl predict-priors --overwrite'.")
+        if self._file is None:
+            self._file = open_cache(self.path, "priors")
+        return self._file["maps"][self._first_frame[position] : self._first_frame[position + 1]]

@@ -1,0 +1,152 @@
+"""What train-avs and train-avss share: their options, and the call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from avsctl.cli._console import out, track
+from avsctl.cli._options import device_options, overwrite_option, subset_option
+from avsctl.configs import ABLATIONS, RECIPES, resolve_training
+from avsctl.errors import AvsctlError
+from avsctl.workspace import Run, Workspace
+
+POSITIVE = click.IntRange(min=1)
+SHARE = click.FloatRange(0, 1)
+_BY_RECIPE = "by preset"
+
+
+def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of a training run; what is not given comes from the preset's recipe."""
+    path = click.Path(path_type=Path)
+    options = (
+        click.option("--model", default="aavs", show_default=True, help="The network."),
+        click.option(
+            "--preset",
+            type=click.Choice([*RECIPES, "auto"]),
+            default="auto",
+            show_default=True,
+            help="Size and recipe: swin-b-384 is the paper's; tiny trains from scratch on a CPU; auto takes the paper's "
+            "on a GPU, tiny elsewhere.",
+        ),
+        subset_option(help="Which subset's clips to train on."),
+        click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=3407, show_default=True),
+        click.option("--epochs", type=POSITIVE, show_default=_BY_RECIPE),
+        click.option("--batch-clips", type=POSITIVE, help="Clips in a step.", show_default=_BY_RECIPE),
+        click.option(
+            "--lr", type=click.FloatRange(0, min_open=True), help="Learning rate (phase 1).", show_default=_BY_RECIPE
+        ),
+        click.option(
+            "--lr-phase2", type=click.FloatRange(0, min_open=True), help="Rate of phase 2.", show_default=_BY_RECIPE
+        ),
+        click.option("--weight-decay", type=click.FloatRange(0), show_default=_BY_RECIPE),
+        click.option(
+            "--clip-norm",
+            type=click.FloatRange(0),
+            help="Largest gradient norm; 0 never clips.",
+            show_default=_BY_RECIPE,
+        ),
+        click.option(
+            "--schedule",
+            type=click.Choice(["two-phase", "scratch"]),
+            show_default=_BY_RECIPE,
+            help="two-phase: adapters, then the backbone's too, as released; scratch: all weights, warm-up and cosine.",
+        ),
+        click.option("--phase1-share", type=SHARE, help="Share of the epochs in phase 1.", show_default=_BY_RECIPE),
+        click.option("--warmup", type=SHARE, help="Share of the steps with a rising rate.", show_default=_BY_RECIPE),
+        click.option("--shuffle/--no-shuffle", default=None, help="Order of the clips.", show_default=_BY_RECIPE),
+        click.option(
+            "--s4-frames",
+            type=click.Choice(["repeat", "labelled"]),
+            show_default=_BY_RECIPE,
+            help="S4 training clips: repeat the one labelled frame with every second's sound, as released, or read it once.",
+        ),
+        click.option("--image-size", type=POSITIVE, help="Side of the model's input.", show_default=_BY_RECIPE),
+        click.option(
+            "--pixel-decoder",
+            type=click.Choice(["deformable", "fpn"]),
+            help="deformable is released, fpn the paper's text.",
+            show_default=_BY_RECIPE,
+        ),
+        click.option(
+            "--backbone",
+            metavar="NAME",
+            help="Any timm network with maps at strides 4, 8, 16, 32.",
+            show_default=_BY_RECIPE,
+        ),
+        click.option(
+            "--backbone-weights", type=path, metavar="FILE", help="Weights of the backbone under timm's names."
+        ),
+        click.option(
+            "--init-from", type=path, metavar="FILE", help="A model to start from; tensors that fit are taken."
+        ),
+        click.option(
+            "--without", multiple=True, type=click.Choice(ABLATIONS), help="Switch a component off (repeatable)."
+        ),
+        click.option("--max-steps", type=POSITIVE, help="Steps in an epoch. [default: all]"),
+        click.option("--resume", is_flag=True, help="Continue an unfinished run, exactly."),
+        click.option(
+            "--checkpoint-minutes",
+            type=click.FloatRange(0, min_open=True),
+            default=10.0,
+            show_default=True,
+            help="Time between checkpoints in an epoch.",
+        ),
+        click.option(
+            "--workers", type=click.IntRange(0), help="Processes that read clips. [default: none on a CPU, else 4]"
+        ),
+        device_options,
+        overwrite_option,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def run_training(
+    task: str,
+    workspace: Workspace,
+    *,
+    preset: str,
+    subset: str,
+    device: str,
+    resume: bool,
+    overwrite: bool,
+    workers: int | None,
+    checkpoint_minutes: float,
+    **given: Any,
+) -> None:
+    """Resolve the options and train.
+
+    Raises: AvsctlError: If options exclude each other.
+    """
+    from avsctl.stages.train import train
+    from avsctl.training.devices import choose_device
+
+    if resume and overwrite:
+        raise AvsctlError("--resume continues a run and --overwrite deletes it: give one of them.")
+    kind = choose_device(device).type
+    if preset == "auto":
+        preset = "swin-b-384" if kind == "cuda" else "tiny"
+        out.print(f"preset {preset} (device {kind})")
+    for name in ("backbone_weights", "init_from"):
+        given[name] = None if given[name] is None else os.fspath(given[name])
+    config = resolve_training(task, preset, subset, given)
+    folder = train(
+        workspace,
+        config,
+        resume=resume,
+        overwrite=overwrite,
+        device=device,
+        workers=workers if workers is not None else (0 if kind == "cpu" else 4),
+        checkpoint_minutes=checkpoint_minutes,
+        track=track,
+    )
+    best = Run(folder).record["best"]
+    out.print(
+        f"{folder}: best validation mIoU {best['miou']:.4f}, F-score {best['f_score']:.4f} (epoch {best['epoch']})"
+    )

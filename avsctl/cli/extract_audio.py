@@ -1,0 +1,56 @@
+"""`avsctl extract-audio`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from avsctl.cli._console import out, track
+from avsctl.cli._options import command, overwrite_option, workers_option
+from avsctl.workspace import Workspace
+
+ENCODERS = ("vggish", "logmel", "yamnet")
+
+
+@command("extract-audio")
+@click.option(
+    "--encoder",
+    type=click.Choice(ENCODERS),
+    default=None,
+    help="vggish (128 numbers, what the papers use), logmel (128, needs no weights) or yamnet (1024). "
+    "[default: vggish with --weights, else logmel]",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The encoder's released weights (.pth, .safetensors).",
+)
+@click.option(
+    "--out", "target", type=click.Path(path_type=Path), metavar="FILE", help="Cache to write. [default: audio.h5]"
+)
+@workers_option
+@overwrite_option
+def command(
+    workspace: Workspace,
+    encoder: str | None,
+    weights: Path | None,
+    target: Path | None,
+    workers: int | None,
+    overwrite: bool,
+):
+    """Compute one audio embedding per frame into audio.h5.
+
+    Any sample rate, mono or more channels. A clip shorter than its frames repeats its last embedding; sound after the
+    last frame is left out. VGGish is kept before its last ReLU.
+    """
+    from avsctl.caches.audio import AudioCache
+    from avsctl.stages.extract_audio import extract_audio
+
+    chosen = encoder or ("vggish" if weights else "logmel")
+    path = extract_audio(
+        workspace.clips, target or workspace.audio, encoder_name=chosen, weights=weights, overwrite=overwrite, workers=workers, track=track
+    )  # fmt: skip
+    cache = AudioCache(path)
+    out.print(f"{path}: {cache.encoder}, {cache.dim} numbers for each of {cache.rows} frames")

@@ -1,0 +1,206 @@
+"""Clips as a model reads them: frames at its size, sound, labels and the prior, joined over clips."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from avsctl.caches.audio import AudioCache
+from avsctl.caches.clips import ClipCache
+from avsctl.caches.priors import PriorCache
+from avsctl.configs import LABEL_SIZE
+from avsctl.data.labels import UNLABELLED, binary_label, read_label, semantic_label
+from avsctl.errors import AvsctlError
+
+
+@dataclass
+class Batch:
+    """The frames of one or more clips, stacked on the first axis.
+
+    Args:
+        uids, subsets: of each clip; `lengths` its number of frames.
+        frames: (N, 3, S, S) uint8.
+        audio: (N, D) float32.
+        labels: (N, s, s) uint8 class indices (0 or 1 for the task avs); all `UNLABELLED` where a frame has none.
+        labelled: (N,) bool.
+        prior: (N, p, p) float32 in [0, 1], or None for a model without a prior.
+    """
+
+    uids: list[str]
+    subsets: list[str]
+    lengths: list[int]
+    frames: Tensor
+    audio: Tensor
+    labels: Tensor
+    labelled: Tensor
+    prior: Tensor | None
+
+    @classmethod
+    def join(cls, batches: Sequence[Batch]) -> Batch:
+        """Stack the frames of several batches."""
+        return cls(
+            uids=[uid for batch in batches for uid in batch.uids],
+            subsets=[subset for batch in batches for subset in batch.subsets],
+            lengths=[length for batch in batches for length in batch.lengths],
+            frames=torch.cat([batch.frames for batch in batches]),
+            audio=torch.cat([batch.audio for batch in batches]),
+            labels=torch.cat([batch.labels for batch in batches]),
+            labelled=torch.cat([batch.labelled for batch in batches]),
+            prior=None if batches[0].prior is None else torch.cat([batch.prior for batch in batches]),
+        )
+
+
+class PriorSource:
+    """Where the prior of a clip comes from.
+
+    Args:
+        kind: `oracle` (the ground truth), `empty` (nothing sounds), or a prior cache.
+        form: `hard` thresholds a cache's probabilities at 0.5, as released; `soft` keeps them.
+    """
+
+    def __init__(self, kind: str | PriorCache, form: str = "hard"):
+        self.kind = kind
+        self.form = form
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the cache, or the name of the rule."""
+        return self.kind.fingerprint if isinstance(self.kind, PriorCache) else self.kind
+
+    def read(self, uid: str, labels: np.ndarray) -> np.ndarray:
+        """(T, p, p) float32 in [0, 1]; the oracle of an unlabelled frame is empty.
+
+        Raises: AvsctlError: If the cache has no prior for the clip or for some of its frames.
+        """
+        if self.kind == "oracle":
+            return ((labels != 0) & (labels != UNLABELLED)).astype(np.float32)
+        if self.kind == "empty":
+            return np.zeros(labels.shape, np.float32)
+        maps = self.kind.maps(uid)
+        if len(maps) != len(labels):
+            raise AvsctlError(
+                f"{self.kind.path} has {len(maps)} priors for clip {uid}, which has {len(labels)} frames. "
+                f"Run 'avsctl predict-priors --overwrite'."
+            )
+        return (maps >= 128).astype(np.float32) if self.form == "hard" else maps.astype(np.float32) / 255
+
+
+class ClipSamples(torch.utils.data.Dataset):
+    """Clips of `clips.h5` with their sound, one `Batch` each.
+
+    Args:
+        indices: clips to give, in order.
+        task: `avs` gives 0/1 labels, `avss` class indices.
+        image_size: side of the model's input; frames are resized as the released readers do (Pillow bilinear,
+            without keeping the aspect ratio).
+        frames: `all`; `labelled` leaves the unlabelled out; `repeat` gives S4 training clips their first frame five
+            times, as the released reader does.
+        audio: an `AudioCache`, or for changed sound any mapping with `embedding(uid)` and `dim`.
+    Raises: AvsctlError: If the sound does not fit the frames, or if binary labels are asked for their classes.
+    """
+
+    def __init__(
+        self,
+        clips: ClipCache,
+        audio: AudioCache,
+        indices: Sequence[int],
+        *,
+        task: str,
+        image_size: int,
+        label_size: int = LABEL_SIZE,
+        binary_labels: str = "bilinear",
+        prior: PriorSource | None = None,
+        frames: str = "all",
+    ):
+        if task == "avss" and clips.label_kind != "semantic":
+            raise AvsctlError(
+                f"{clips.path} holds binary labels, which do not name classes: the task avss needs AVSBench-semantic. "
+                f"Run 'avsctl prepare avsbench --root DIR' on it, or train stage 1 with 'avsctl train-avs'."
+            )
+        self.clips = clips
+        self.audio = audio
+        self.indices = list(indices)
+        self.task = task
+        self.image_size = image_size
+        self.label_size = label_size
+        self.binary_labels = binary_labels
+        self.prior = prior
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, item: int) -> Batch:
+        clip = self.indices[item]
+        uid = self.clips.uids[clip]
+        labels = np.stack([self._label(data) for data in self.clips.label_bytes(clip)])
+        labelled = self.clips.labelled(clip)
+        audio = self.audio.embedding(uid)
+        if len(audio) != len(labels):
+            raise AvsctlError(
+                f"Clip {uid} has {len(labels)} frames but {len(audio)} audio embeddings. "
+                f"Run 'avsctl extract-audio --overwrite'."
+            )
+        chosen, labels, labelled = self._choose_frames(clip, labels, labelled)
+        pictures = self.clips.frame_bytes(clip)
+        decoded = {t: self._frame(pictures[t]) for t in sorted(set(chosen))}
+        prior = None if self.prior is None else self._prior(uid, self.clips.frame_count(clip), labels, chosen)
+        sounds = chosen if self.frames != "repeat" else list(range(len(labels)))
+        return Batch(
+            uids=[uid],
+            subsets=[self.clips.subsets[clip]],
+            lengths=[len(chosen)],
+            frames=torch.from_numpy(np.stack([decoded[t] for t in chosen])).permute(0, 3, 1, 2).contiguous(),
+            audio=torch.from_numpy(audio[sounds].astype(np.float32)),
+            labels=torch.from_numpy(labels),
+            labelled=torch.from_numpy(labelled),
+            prior=None if prior is None else torch.from_numpy(prior),
+        )
+
+    def _choose_frames(
+        self, clip: int, labels: np.ndarray, labelled: np.ndarray
+    ) -> tuple[list[int], np.ndarray, np.ndarray]:
+        if self.frames == "all" or labelled.all():
+            return list(range(len(labels))), labels, labelled
+        if self.frames == "labelled":
+            chosen = [int(t) for t in np.flatnonzero(labelled)]
+            return chosen, labels[chosen], labelled[chosen]
+        # Every second of sound with the one labelled frame.
+        first = int(np.flatnonzero(labelled)[0])
+        chosen = [first] * len(labels)
+        return chosen, labels[chosen], labelled[chosen]
+
+    def _prior(self, uid: str, count: int, labels: np.ndarray, chosen: list[int]) -> np.ndarray:
+        if isinstance(self.prior.kind, str):
+            return self.prior.read(uid, labels)
+        return self.prior.read(uid, np.empty((count, 1, 1), np.uint8))[chosen]
+
+    def _frame(self, data: bytes) -> np.ndarray:
+        with Image.open(io.BytesIO(data)) as picture:
+            return np.asarray(picture.convert("RGB").resize((self.image_size,) * 2, Image.Resampling.BILINEAR))
+
+    def _label(self, data: bytes) -> np.ndarray:
+        if not data:
+            return np.full((self.label_size,) * 2, UNLABELLED, np.uint8)
+        index = read_label(data)
+        if self.task == "avs":
+            return binary_label(index, self.label_size, rule=self.binary_labels, palette=self.clips.palette)
+        return semantic_label(index, self.label_size)
+
+
+def loader(samples: ClipSamples, batches: Sequence[Sequence[int]], workers: int) -> torch.utils.data.DataLoader:
+    """Read batches of clips in the given order, in `workers` processes (0: in this one)."""
+    return torch.utils.data.DataLoader(
+        samples,
+        batch_sampler=list(batches),
+        collate_fn=Batch.join,
+        num_workers=workers,
+        persistent_workers=False,
+        prefetch_factor=2 if workers else None,
+    )

@@ -1,0 +1,152 @@
+"""One audio embedding per frame: clips.h5 in, audio.h5 out."""
+
+from __future__ import annotations
+
+import io
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from avsctl.caches.audio import AudioCache, assemble_audio
+from avsctl.caches.clips import ClipCache
+from avsctl.caches.files import hash_of
+from avsctl.caches.shards import Shards
+from avsctl.errors import AvsctlError
+from avsctl.progress import Track, silent
+from avsctl_models.audio.encoders import ENCODERS, AudioEncoder, encoder
+
+CLIPS_PER_SHARD = 16
+
+
+def extract_audio(
+    clips: Path,
+    out: Path,
+    *,
+    encoder_name: str = "logmel",
+    weights: Path | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
+    track: Track = silent,
+) -> Path:
+    """Embed the sound of every clip.
+
+    Args:
+        clips: `clips.h5`; out: the audio cache to write.
+        encoder_name: `vggish`, `logmel` or `yamnet`; weights: its file, None for logmel.
+        workers: processes, None for one per core. A rerun goes on where the last one stopped.
+    Returns: `out`.
+    Raises: AvsctlError: If the sound or the weights can't be read, or `out` holds something else.
+    """
+    cache = ClipCache(clips)
+    check_encoder(encoder_name, weights)
+    plan = {"clips": cache.fingerprint, "encoder": encoder_name, "weights": _hash_file(weights)}
+    if out.exists() and not overwrite:
+        _check_same(out, plan)
+        return out
+    shards = Shards(out, plan, len(cache), CLIPS_PER_SHARD)
+    tasks = [(cache.path, encoder_name, weights, shards, number) for number in shards.missing()]
+    workers = workers if workers is not None else os.cpu_count() or 1
+    if workers <= 1 or len(tasks) <= 1:
+        for task in track(tasks, "sound"):
+            _write_shard(task)
+    else:
+        with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
+            for _ in track(pool.map(_write_shard, tasks), "sound", len(tasks)):
+                pass
+    assemble_audio(
+        out,
+        shards.read,
+        uids=cache.uids,
+        encoder=encoder_name,
+        inputs={"clips": cache.fingerprint},
+        options=plan,
+    )
+    shards.remove()
+    return out
+
+
+def check_encoder(name: str, weights: Path | None) -> None:
+    """Refuse an encoder without its weights before any work is done.
+
+    Raises: AvsctlError: If the name is unknown, or weights are missing or of no use.
+    """
+    if name not in ENCODERS:
+        raise AvsctlError(f"No audio encoder {name}. Choose one of {', '.join(ENCODERS)}.")
+    if name == "logmel" and weights is not None:
+        raise AvsctlError(f"The encoder logmel has no weights: leave out --weights {weights}, or choose --encoder.")
+    if name != "logmel" and (weights is None or not weights.is_file()):
+        found = f"{weights} is no file" if weights else "none were given"
+        raise AvsctlError(f"The encoder {name} needs its weights, and {found}. Add --weights FILE, or use logmel.")
+
+
+def load_encoder(name: str, weights: Path | None) -> AudioEncoder:
+    """Build an encoder.
+
+    Raises: AvsctlError: If its weights don't fit.
+    """
+    check_encoder(name, weights)
+    try:
+        return encoder(name, weights)
+    except ValueError as error:
+        raise AvsctlError(f"{error}. Give the released file of {name} with --weights.") from None
+
+
+def read_wave(data: bytes, uid: str) -> tuple[np.ndarray, int]:
+    """Decode a clip's wav file to (samples, channels) float32 and its rate.
+
+    Raises: AvsctlError: If it is not readable or empty.
+    """
+    try:
+        wave, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise AvsctlError(f"The sound of clip {uid} can't be decoded ({error}). Repair its audio.wav.") from None
+    if not len(wave):
+        raise AvsctlError(f"The sound of clip {uid} is empty. Repair its audio.wav and run 'avsctl prepare' again.")
+    return wave, rate
+
+
+def embed_clip(encode: AudioEncoder, cache: ClipCache, clip: int) -> np.ndarray:
+    """(T, D) float32 of a clip: from the stored log-mel where the dataset has it, else from its wav file.
+
+    Raises: AvsctlError: If the sound can't be used.
+    """
+    frames, uid = cache.frame_count(clip), cache.uids[clip]
+    try:
+        stored = cache.log_mel(clip)
+        if stored is not None and encode.name != "yamnet":
+            return encode.encode_examples(stored, frames)
+        return encode.encode(*read_wave(cache.audio_bytes(clip), uid), frames)
+    except ValueError as error:
+        raise AvsctlError(f"The sound of clip {uid} can't be used ({error}). Repair its audio.wav.") from None
+
+
+def _write_shard(task: tuple[Path, str, Path | None, Shards, int]) -> None:
+    path, name, weights, shards, number = task
+    cache, encode = _tools(path, name, weights)
+    shards.write(number, [{"embedding": embed_clip(encode, cache, clip)} for clip in shards.range(number)])
+
+
+@lru_cache(maxsize=1)
+def _tools(path: Path, name: str, weights: Path | None) -> tuple[ClipCache, AudioEncoder]:
+    """Opened once in each worker."""
+    if name != "logmel":
+        import torch
+
+        torch.set_num_threads(1)
+    return ClipCache(path), load_encoder(name, weights)
+
+
+def _hash_file(path: Path | None) -> str:
+    return hash_of(path.read_bytes()) if path else ""
+
+
+def _check_same(out: Path, plan: dict[str, str]) -> None:
+    made = AudioCache(out).header["options"]
+    if made != plan:
+        differs = ", ".join(sorted(key for key in plan if made.get(key) != plan[key]))
+        raise AvsctlError(f"{out} was made with another {differs}. Add --overwrite to make it again, or choose --out.")

@@ -1,0 +1,231 @@
+"""Train stage 1 (avs) or stage 2 (avss): caches in, a run's folder out."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import nn
+
+from avsctl import __version__
+from avsctl.caches.audio import AudioCache
+from avsctl.caches.clips import ClipCache
+from avsctl.caches.files import read_json, write_json
+from avsctl.caches.header import check_made_from
+from avsctl.configs import TrainConfig
+from avsctl.data.samples import ClipSamples, PriorSource, loader
+from avsctl.errors import AvsctlError
+from avsctl.inference import class_maps
+from avsctl.metrics import BinaryScores, SemanticScores
+from avsctl.progress import Track, silent
+from avsctl.rendering.curves import draw_curves
+from avsctl.stages.inputs import find_prior
+from avsctl.stages.scoring import add_clips, groups
+from avsctl.training.devices import choose_device, derive_seed
+from avsctl.training.loop import Position, Trainer
+from avsctl.workspace import Run, Workspace
+from avsctl_models import create_model, load_backbone_weights
+from avsctl_models.weights.files import read_weights
+
+log = logging.getLogger(__name__)
+
+CLIPS_AT_ONCE = 4
+
+ABLATION_SETTINGS: dict[str, dict[str, Any]] = {
+    "adaptive-query": {"query": "repeated"},
+    "masked-attention": {"masked_attention": False},
+    "mask-fusion": {"prior_fusion": False},
+    "mask-initialization": {"prior_mask": False},
+    "robust-keys": {"prior_keys": False},
+}
+NO_PRIOR = {"prior_fusion": False, "prior_mask": False, "prior_keys": False}
+
+
+def train(
+    workspace: Workspace,
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    workers: int = 0,
+    checkpoint_minutes: float = 10.0,
+    track: Track = silent,
+) -> Path:
+    """Train one model and keep its best epoch.
+
+    Args:
+        resume: continue an unfinished run, with exactly the result of an uninterrupted one.
+        overwrite: start again where a run of this name is.
+        workers: processes that read clips; 0 reads in this one.
+    Returns: the run's folder.
+    Raises: AvsctlError: If a cache is missing or doesn't fit, or a run of this name is there already.
+    """
+    clips, audio = ClipCache(workspace.clips), AudioCache(workspace.audio)
+    check_made_from(audio.path, audio.header["inputs"], "clips", clips.fingerprint)
+    target = choose_device(device)
+    prior = training_prior(workspace, config, clips)
+    chosen = {split: clips.select(split=split, subset=config.subset) for split in ("train", "val")}
+    folder = _claim(workspace.run_folder(config.task, config.run_name), config, resume, overwrite)
+    if folder is None:
+        return workspace.run_folder(config.task, config.run_name)
+
+    model = build_model(config, clips, audio).to(target)
+    settings = {
+        "task": config.task,
+        "image_size": model.image_size,
+        "binary_labels": config.binary_labels,
+        "prior": prior,
+    }
+    validation = ClipSamples(clips, audio, chosen["val"], **settings)
+    record = _new_record(config, clips, audio, prior, model)
+    started = time.time()
+
+    def commit(position: Position) -> None:
+        _write_record(folder, record, config, position, time.time() - started)
+
+    trainer = Trainer(
+        model,
+        ClipSamples(clips, audio, chosen["train"], frames=config.s4_frames, **settings),
+        config,
+        folder,
+        validate=lambda current: validate(current, validation, config, workers),
+        commit=commit,
+        workers=workers,
+        checkpoint_minutes=checkpoint_minutes,
+        track=track,
+    )
+    commit(trainer.position)
+    trainer.run(resume=resume and trainer.last.exists())
+    return folder
+
+
+def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> nn.Module:
+    """The model of a configuration with its initial weights.
+
+    Raises: AvsctlError: If a setting, or a file of weights, doesn't fit.
+    """
+    torch.manual_seed(derive_seed(config.seed, "model"))
+    overrides: dict[str, Any] = {} if config.task == "avs" or config.prior != "none" else dict(NO_PRIOR)
+    for name in config.without:
+        overrides |= ABLATION_SETTINGS[name]
+    given = {"image_size": config.image_size, "pixel_decoder": config.pixel_decoder, "backbone": config.backbone}
+    overrides |= {name: value for name, value in given.items() if value is not None}
+    classes = 2 if config.task == "avs" else len(clips.classes)
+    try:
+        model = create_model(
+            config.model, preset=config.preset, task=config.task, num_classes=classes, audio_dim=audio.dim, **overrides
+        )
+        if config.backbone_weights:
+            load_backbone_weights(model.backbone, read_weights(Path(config.backbone_weights)))
+        if config.init_from:
+            _initialise(model, Path(config.init_from))
+    except (ValueError, OSError) as error:
+        raise AvsctlError(f"{error}. See 'avsctl train-{config.task} --help'.") from None
+    if config.schedule == "two-phase" and not (config.backbone_weights or config.init_from):
+        log.warning(
+            "the two-phase schedule freezes the backbone, which has random weights: "
+            "give --init-from a Mask2Former checkpoint or --backbone-weights, or use --schedule scratch"
+        )
+    return model
+
+
+def _initialise(model: nn.Module, path: Path) -> None:
+    """Load every tensor that has the name and shape of one of the model's; say how many stay as they are."""
+    state = model.state_dict()
+    given = read_weights(path)
+    fitting = {name: tensor for name, tensor in given.items() if name in state and tensor.shape == state[name].shape}
+    if not fitting:
+        raise ValueError(f"{path} has no tensor that fits {model.spec['name']} {model.spec['preset']}")
+    model.load_state_dict(fitting, strict=False)
+    log.info(
+        "%s: %d tensors taken, %d of the model's keep their initial values",
+        path,
+        len(fitting),
+        len(state) - len(fitting),
+    )
+
+
+def training_prior(workspace: Workspace, config: TrainConfig, clips: ClipCache) -> PriorSource | None:
+    """What stage 2 sees in training and validation; None for stage 1 and for the single-stage model.
+
+    Raises: AvsctlError: If the prior's cache is missing or belongs to other clips.
+    """
+    if config.task == "avs" or config.prior == "none":
+        return None
+    return find_prior(workspace, config.prior, config.prior_form, clips)
+
+
+def validate(model: nn.Module, samples: ClipSamples, config: TrainConfig, workers: int) -> dict[str, float]:
+    """Scores on the validation clips: mIoU and F-score as AVSBench computes them."""
+    scores = BinaryScores() if config.task == "avs" else SemanticScores(model.num_classes)
+    batches = groups(len(samples), CLIPS_AT_ONCE)
+    for part, batch in zip(batches, loader(samples, batches, workers), strict=True):
+        maps = class_maps(model, batch.frames, batch.audio, batch.prior, precision=config.precision)
+        add_clips(scores, batch, maps.argmax(1), first=part[0])
+    result = scores.result()["all"]
+    return {name: result[name] for name in ("miou", "f_score")}
+
+
+def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> Path | None:
+    """Take the run's folder; None if the run is complete and there is nothing to do."""
+    if not (folder / "record.json").exists() or overwrite:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("record.json", "last.safetensors", "model.safetensors", "timing.json", "curve.png"):
+            (folder / name).unlink(missing_ok=True)
+        write_json(folder / "config.json", config.to_json())
+        return folder
+    run = Run(folder)
+    same = run.options == config.to_json()
+    if run.complete and same:
+        log.info("%s is complete; nothing to do (--overwrite trains it again)", folder)
+        return None
+    if not same:
+        differs = sorted(name for name, value in config.to_json().items() if run.options.get(name) != value)
+        raise AvsctlError(
+            f"{folder} is a run with other options ({', '.join(differs)}). Add --overwrite to replace it, or choose another --seed."
+        )
+    if not resume:
+        raise AvsctlError(f"{folder} is an unfinished run. Add --resume to continue it, or --overwrite to start again.")
+    return folder
+
+
+def _new_record(
+    config: TrainConfig, clips: ClipCache, audio: AudioCache, prior: PriorSource | None, model: nn.Module
+) -> dict[str, Any]:
+    return {
+        "task": config.task,
+        "classes": clips.classes if config.task == "avss" else ["silent", "sounding"],
+        "data": {
+            "clips": clips.fingerprint,
+            "audio": audio.fingerprint,
+            "encoder": audio.encoder,
+            "prior": None if prior is None else prior.fingerprint,
+        },
+        "model": model.spec,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "versions": {
+            "avsctl": __version__,
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _write_record(
+    folder: Path, record: dict[str, Any], config: TrainConfig, position: Position, seconds: float
+) -> None:
+    best = next((entry for entry in position.history if entry["epoch"] == position.best_epoch), None)
+    complete = position.epoch >= config.epochs
+    write_json(folder / "record.json", {**record, "complete": complete, "best": best, "history": position.history})
+    # Wall-clock values live apart, so that a record is the same however long it took.
+    spent = read_json(folder / "timing.json")["seconds"] if (folder / "timing.json").exists() else []
+    write_json(folder / "timing.json", {"seconds": [*spent[: max(0, position.epoch - 1)], seconds][: position.epoch]})
+    if position.history:
+        draw_curves(position.history, folder / "curve.png", scores=("miou", "f_score"))

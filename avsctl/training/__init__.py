@@ -1,0 +1,1 @@
+"""Training: restore, train, validate, commit."""

@@ -1,0 +1,38 @@
+"""Which device computes, in which number format, and where its randomness comes from."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from avsctl.caches.files import hash_of
+from avsctl.errors import AvsctlError
+
+
+def choose_device(name: str) -> torch.device:
+    """The named device; `auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises: AvsctlError: If it is not here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise AvsctlError(f"--device {name} can't be used here ({reason}). Use --device cpu, or auto.") from None
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    """The number format of matrix products: `fp32` as they are, `bf16` by autocast."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed from what it is for, so that a resumed run draws what an uninterrupted one does."""
+    return int(hash_of(*(str(part) for part in parts)), 16) >> 1

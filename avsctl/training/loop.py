@@ -1,0 +1,196 @@
+"""The training loop: restore, then for each epoch train, validate, commit."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from avsctl.configs import TrainConfig
+from avsctl.data.samples import Batch, ClipSamples, loader
+from avsctl.errors import AvsctlError
+from avsctl.progress import Track, silent
+from avsctl.training.checkpoint import read_position, restore_checkpoint, save_checkpoint
+from avsctl.training.devices import autocast, derive_seed
+from avsctl.training.schedule import epoch_batches, learning_rate, phase_of, set_phase
+from avsctl_models import save_model, targets_from_labels
+from avsctl_models.registry import load_strictly
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Position:
+    """Where a run stands: what a checkpoint holds besides tensors."""
+
+    epoch: int = 0
+    step: int = 0
+    phase: int = 0
+    best_score: float = -1.0
+    best_epoch: int = -1
+    loss_sum: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains one model on one machine.
+
+    Args:
+        model: on its device; `samples` what it is trained on.
+        validate: gives the scores of the model as it is, `miou` among them.
+        commit: called after every epoch with the history and the best epoch.
+        folder: where `last.safetensors` (to continue from) and `model.safetensors` (the best) are kept.
+        checkpoint_minutes: time between checkpoints inside an epoch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        samples: ClipSamples,
+        config: TrainConfig,
+        folder: Path,
+        *,
+        validate: Callable[[nn.Module], dict[str, float]],
+        commit: Callable[[Position], None],
+        workers: int = 0,
+        checkpoint_minutes: float = 10.0,
+        track: Track = silent,
+    ):
+        self.model = model
+        self.samples = samples
+        self.config = config
+        self.folder = folder
+        self.validate = validate
+        self.commit = commit
+        self.workers = workers
+        self.checkpoint_seconds = checkpoint_minutes * 60
+        self.track = track
+        self.device = next(model.parameters()).device
+        self.criterion = model.criterion().to(self.device)
+        self.position = Position()
+        self.optimizer: torch.optim.Optimizer | None = None
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to continue from."""
+        return self.folder / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The best epoch's whole model."""
+        return self.folder / "model.safetensors"
+
+    def run(self, *, resume: bool) -> Position:
+        """Train to the last epoch.
+
+        Raises: AvsctlError: If the loss is no longer a number; the best model so far is kept.
+        """
+        if resume:
+            self._restore()
+        while self.position.epoch < self.config.epochs:
+            self._enter_phase(phase_of(self.position.epoch, self.config))
+            self._train_epoch()
+            self._finish_epoch()
+        return self.position
+
+    def _restore(self) -> None:
+        self.position = Position(**{k: v for k, v in read_position(self.last).items() if k != "frozen"})
+        self.optimizer = set_phase(self.model, self.position.phase, self.config)
+        restore_checkpoint(self.last, self.model, self.optimizer)
+        log.info("continuing at epoch %d, step %d", self.position.epoch + 1, self.position.step)
+
+    def _enter_phase(self, phase: int) -> None:
+        if self.position.phase == phase:
+            return
+        if phase == 2 and self.best.exists():
+            # Phase 2 goes on from the best epoch of phase 1.
+            load_strictly(self.model, load_file(self.best), source=str(self.best))
+        torch.manual_seed(derive_seed(self.config.seed, "phase", phase))
+        self.optimizer = set_phase(self.model, phase, self.config)
+        self.position.phase = phase
+        count = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        log.info("phase %d trains %s parameters", phase, f"{count:,}")
+
+    def _train_epoch(self) -> None:
+        config, position = self.config, self.position
+        self.model.train()
+        batches = epoch_batches(len(self.samples), config, position.epoch, config.seed)
+        total = len(batches) * config.epochs
+        saved_at = time.monotonic()
+        title = f"epoch {position.epoch + 1}/{config.epochs}"
+        reading = loader(self.samples, batches[position.step :], self.workers)
+        for batch in self.track(reading, title, len(batches) - position.step):
+            rate = learning_rate(position.epoch * len(batches) + position.step, total, position.phase, config)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            # Seeding every step makes a resumed run draw what an uninterrupted one does.
+            torch.manual_seed(derive_seed(config.seed, position.epoch, position.step))
+            position.loss_sum += self._step(batch)
+            position.step += 1
+            if time.monotonic() - saved_at > self.checkpoint_seconds:
+                self._save()
+                saved_at = time.monotonic()
+
+    def _step(self, batch: Batch) -> float:
+        labelled = batch.labelled
+        if self._nothing_sounds(batch):
+            return 0.0
+        with autocast(self.device, self.config.precision):
+            output = self.model(
+                self.model.normalize(batch.frames.to(self.device)),
+                batch.audio.to(self.device),
+                None if batch.prior is None else batch.prior.to(self.device),
+            )
+        if not labelled.all():
+            output = output.select(labelled.nonzero()[:, 0].to(self.device))
+        targets = targets_from_labels(batch.labels[labelled].to(self.device), output.input_size)
+        loss = self.criterion(output, targets)["loss"]
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise AvsctlError(
+                f"The loss became {value} at epoch {self.position.epoch + 1}, step {self.position.step + 1} "
+                f"(clips {', '.join(batch.uids)}). Lower --lr, or use --precision fp32; "
+                f"the best model so far is kept in {self.folder}."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        return value
+
+    def _nothing_sounds(self, batch: Batch) -> bool:
+        """The released stage 1 skips an MS3 clip in which nothing sounds in any frame."""
+        skips = self.config.task == "avs" and self.config.schedule == "two-phase" and set(batch.subsets) == {"ms3"}
+        return skips and not ((batch.labels > 0) & (batch.labels < 255)).any()
+
+    def _finish_epoch(self) -> None:
+        position = self.position
+        steps = max(1, position.step)
+        self.model.eval()
+        scores = self.validate(self.model)
+        entry = {"epoch": position.epoch + 1, "phase": position.phase, "loss": position.loss_sum / steps, **scores}
+        position.history.append(entry)
+        if scores["miou"] > position.best_score:
+            position.best_score, position.best_epoch = scores["miou"], position.epoch + 1
+            save_model(self.model, self.best)
+        log.info(
+            "epoch %d/%d: loss %.3f, validation mIoU %.4f%s",
+            position.epoch + 1, self.config.epochs, entry["loss"], scores["miou"],
+            " (best)" if position.best_epoch == position.epoch + 1 else "",
+        )  # fmt: skip
+        position.epoch += 1
+        position.step, position.loss_sum = 0, 0.0
+        self._save()
+        self.commit(position)
+
+    def _save(self) -> None:
+        save_checkpoint(self.last, self.model, self.optimizer, vars(self.position))
