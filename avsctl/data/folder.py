@@ -57,7 +57,7 @@ class Folder(Dataset):
         self.problems += duplicates(table, self.entries)
 
     def _add(self, table: Path, line: int, row: dict[str, str]) -> None:
-        frames = len(_pictures(self.root / row["uid"] / "frames"))
+        frames = max(_pictures(self.root / row["uid"] / "frames"), default=-1) + 1
         labelled = _labelled(row["labelled_frames"] or "", frames)
         if labelled is None:
             self.problems.append(

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from avsctl.data.palette import colours_to_index
 from avsctl.errors import AvsctlError
@@ -63,7 +63,7 @@ def read_frame(path: Path) -> tuple[bytes, tuple[int, int]]:
     Raises: BrokenClip: If it is missing, no JPEG or PNG, broken or cut off.
     """
     data = read_file(path, "frame")
-    return data, _decode(path, data, "frame", formats=("JPEG", "PNG", "MPO")).size
+    return data, _decode(path, data, "frame", formats=("JPEG", "PNG")).size
 
 
 def read_colour_label(path: Path, size: tuple[int, int], classes: int) -> tuple[np.ndarray, int]:
@@ -165,6 +165,7 @@ def _decode(path: Path, data: bytes, kind: str, formats: tuple[str, ...] | None 
             raise ValueError(f"{picture.width}x{picture.height} pixels are more than {MAX_PIXELS}")
         picture.load()
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
-        what = str(error).replace(f" {error.args[0]!r}", "") if "BytesIO" not in str(error) else "no known format"
-        raise BrokenClip(path, f"is broken or cut off ({what})", f"broken {kind}") from None
+        unknown = isinstance(error, UnidentifiedImageError)
+        what = f"is no {' or '.join(formats or ('known',))} picture" if unknown else f"is broken or cut off ({error})"
+        raise BrokenClip(path, what, f"broken {kind}") from None
     return picture

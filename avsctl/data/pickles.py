@@ -44,6 +44,7 @@ class _Unpickler(pickle.Unpickler):
             ("torch._utils", "_rebuild_parameter"): _parameter,
             ("torch.storage", "_load_from_bytes"): _storage,
             ("collections", "OrderedDict"): OrderedDict,
+            ("_codecs", "encode"): _old_bytes,  # how protocol 2 writes bytes
         }
         if (module, name) not in known:
             raise ValueError(f"the pickle names {module}.{name}, which a tensor does not need; it is not opened")
@@ -60,6 +61,12 @@ class _StorageUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Any:
         return pid
+
+
+def _old_bytes(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise ValueError(f"the pickle holds bytes as {encoding!r}")
+    return text.encode("latin1")
 
 
 def _storage(data: bytes) -> np.ndarray:
