@@ -50,7 +50,8 @@ def picture_stream(container, path: Path):
     Raises: AvsctlError: If there is none (sound only, or nothing), or no decoder for it.
     """
     for stream in container.streams.video:
-        if int(getattr(stream, "disposition", 0)) & _ATTACHED_PICTURE:
+        disposition = getattr(stream, "disposition", 0)  # a number or a flag, by PyAV's version
+        if getattr(disposition, "value", disposition) & _ATTACHED_PICTURE:
             continue
         if stream.codec_context is None:
             raise AvsctlError(

@@ -29,6 +29,7 @@ from avsctl.rendering.images import MAX_PIXELS
 MAX_SECONDS = 3600.0
 """Longer videos are refused: the sound is held in memory, and absurd lengths come from broken time stamps."""
 
+_NOT_BT601 = (1, 4, 7)  # FFmpeg's numbers for BT.709, FCC and SMPTE 240M
 _log = logging.getLogger(__name__)
 
 
@@ -231,7 +232,11 @@ def _square_pixels(frame: av.VideoFrame, stream) -> tuple[int, int]:
 def _as_shown(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
     swap, mirror, flip = info.turn
     width, height = (info.height, info.width) if swap else (info.width, info.height)
-    rgb = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
+    colours = {}
+    if frame.colorspace in _NOT_BT601:  # PyAV before 17 heeds the frame's colour space only if told all of this
+        source_range = frame.color_range if frame.color_range in (1, 2) else 1
+        colours = {"src_colorspace": frame.colorspace, "src_color_range": source_range, "dst_color_range": 2}
+    rgb = frame.reformat(width=width, height=height, format="rgb24", **colours).to_ndarray()
     rgb = rgb.transpose(1, 0, 2) if swap else rgb
     rgb = rgb[:, ::-1] if mirror else rgb
     return np.ascontiguousarray(rgb[::-1] if flip else rgb)

@@ -65,7 +65,7 @@ class VideoWriter:
         self._open(crf)
 
     def write(self, rgb: np.ndarray, seconds: float | None = None) -> None:
-        """Append a (height, width, 3) uint8 frame, shown from `seconds` on (default: one step after the last).
+        """Append a (height, width, 3) uint8 frame, shown from `seconds` (default: a step after the last).
 
         The first frame is shown from 0 on whatever its time, so that a video never starts black.
 
@@ -121,7 +121,7 @@ class VideoWriter:
 
     def _open(self, crf: int) -> None:
         if not self.path.parent.is_dir():
-            raise AvsctlError(f"cannot write {self.path}: there is no folder {self.path.parent}; make it first")
+            raise AvsctlError(f"cannot write {self.path}: its folder does not exist; make it first")
         width, height = (side + side % 2 for side in self._size)
         self._container = None
         try:
@@ -136,7 +136,7 @@ class VideoWriter:
                 self._audio = self._container.add_stream("aac", rate=rate)
                 self._audio.layout = "mono" if self._sound.shape[1] == 1 else "stereo"
                 self._audio.bit_rate = min(96_000, 4 * rate) * self._sound.shape[1]
-            self._container.start_encoding()  # opens the file, so that a bad place shows before the work starts
+            self._container.start_encoding()  # opens the file: a bad place shows before the work
         except (av.error.FFmpegError, OSError) as error:
             self.discard()
             raise AvsctlError(
@@ -154,7 +154,11 @@ class VideoWriter:
         context.color_range, context.colorspace = 1, _BT709
         context.color_primaries = context.color_trc = _BT709
         if context.name == "libx264":
-            stream.options = {"crf": str(crf), "preset": "veryfast", "profile": "main"}
+            # Without B-frames decoding and showing order agree: players that ignore edit lists stay in step,
+            # and the last packet is the last frame, whose length sets the video's. Without 8x8dct it is main
+            # profile (asked for by name, some FFmpeg versions refuse).
+            params = "bframes=0:8x8dct=0"
+            stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": params}
 
     def _stamp(self, seconds: float | None) -> int:
         if not self._stamps:

@@ -98,7 +98,11 @@ def test_the_file_is_of_the_kind_that_plays_everywhere(tmp_path):
         video, audio = container.streams.video[0], container.streams.audio[0]
         assert (video.codec_context.name, video.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert video.codec_context.profile in ("Main", "Constrained Baseline", "Baseline")
-        assert (audio.codec_context.name, audio.rate, audio.codec_context.layout.name) == ("aac", 48000, "stereo")
+        assert (audio.codec_context.name, audio.rate, audio.codec_context.layout.name) == (
+            "aac",
+            48000,
+            "stereo",
+        )
     data = (tmp_path / "k.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat"), "a browser could only start after the whole download"
 
