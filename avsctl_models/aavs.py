@@ -116,9 +116,7 @@ class AAVS(nn.Module):
                 mask_features = fuse_prior(mask_features, prior)
             if self.prior_mask:
                 first_mask = prior_attention_mask(prior, maps[0].shape[-2:], queries.shape[1])
-        trace.update(
-            mask_features_with_prior=mask_features, audio=sound, queries=queries, key_positions=keys
-        )
+        trace.update(mask_features_with_prior=mask_features, audio=sound, queries=queries, key_positions=keys)
 
         *auxiliary, (classes, masks) = self.decoder(
             queries,

@@ -57,9 +57,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self, queries: Tensor, positions: Tensor, keys: Tensor, values: Tensor, allowed: Tensor | None
     ) -> Tensor:
-        queries = self.cross_norm(
-            queries + self.cross_attention(queries + positions, keys, values, allowed)
-        )
+        queries = self.cross_norm(queries + self.cross_attention(queries + positions, keys, values, allowed))
         placed = queries + positions
         queries = self.self_norm(queries + self.self_attention(placed, placed, queries))
         return self.final_norm(queries + self.fc2(torch.relu(self.fc1(queries))))

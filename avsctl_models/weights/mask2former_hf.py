@@ -21,49 +21,50 @@ HF_LAYER = _T + "decoder.layers.{0}."
 _KIND = r"\.(weight|bias)"
 
 
+_PLAIN = {
+    # backbone
+    r"backbone\.patch_embed\.proj" + _KIND: _E + "embeddings.patch_embeddings.projection.{0}",
+    r"backbone\.patch_embed\.norm" + _KIND: _E + "embeddings.norm.{0}",
+    BLOCK + "norm1" + _KIND: HF_BLOCK + "layernorm_before.{2}",
+    BLOCK + "norm2" + _KIND: HF_BLOCK + "layernorm_after.{2}",
+    BLOCK + r"attn\.relative_position_bias_table": HF_BLOCK + "attention.self.relative_position_bias_table",
+    BLOCK + r"attn\.proj(?:\.projection)?" + _KIND: HF_BLOCK + "attention.output.dense.{2}",
+    BLOCK + r"mlp\.fc1" + _KIND: HF_BLOCK + "intermediate.dense.{2}",
+    BLOCK + r"mlp\.fc2(?:\.projection)?" + _KIND: HF_BLOCK + "output.dense.{2}",
+    # pixel decoder
+    r"pixel_decoder\.level_embedding": _D + "level_embed",
+    r"pixel_decoder\.projections\.(\d)\.(\d)" + _KIND: _D + "input_projections.{0}.{1}.{2}",
+    PIXEL + r"attention\.offsets" + _KIND: HF_PIXEL + "self_attn.sampling_offsets.{1}",
+    PIXEL + r"attention\.weights" + _KIND: HF_PIXEL + "self_attn.attention_weights.{1}",
+    PIXEL + r"attention\.value" + _KIND: HF_PIXEL + "self_attn.value_proj.{1}",
+    PIXEL + r"attention\.output(?:\.projection)?" + _KIND: HF_PIXEL + "self_attn.output_proj.{1}",
+    PIXEL + "attention_norm" + _KIND: HF_PIXEL + "self_attn_layer_norm.{1}",
+    PIXEL + r"(fc1|fc2)" + _KIND: HF_PIXEL + "{1}.{2}",
+    PIXEL + "final_norm" + _KIND: HF_PIXEL + "final_layer_norm.{1}",
+    # what follows is called adapter_1 there, but it is the pyramid's lateral convolution
+    r"pixel_decoder\.lateral\.(\d)" + _KIND: _D + "adapter_1.{0}.{1}",
+    r"pixel_decoder\.smooth\.(\d)" + _KIND: _D + "layer_1.{0}.{1}",
+    r"pixel_decoder\.mask_features" + _KIND: _D + "mask_projection.{0}",
+    # transformer decoder
+    r"queries\.features": _T + "queries_features.weight",
+    r"queries\.positions": _T + "queries_embedder.weight",
+    r"decoder\.level_embedding": _T + "level_embed.weight",
+    LAYER + r"self_attention\.query" + _KIND: HF_LAYER + "self_attn.q_proj.{1}",
+    LAYER + r"self_attention\.key" + _KIND: HF_LAYER + "self_attn.k_proj.{1}",
+    LAYER + r"self_attention\.value" + _KIND: HF_LAYER + "self_attn.v_proj.{1}",
+    LAYER + r"self_attention\.output(?:\.projection)?" + _KIND: HF_LAYER + "self_attn.out_proj.{1}",
+    LAYER + "self_norm" + _KIND: HF_LAYER + "self_attn_layer_norm.{1}",
+    LAYER + r"cross_attention\.output" + _KIND: HF_LAYER + "cross_attn.out_proj.{1}",
+    LAYER + "cross_norm" + _KIND: HF_LAYER + "cross_attn_layer_norm.{1}",
+    LAYER + r"(fc1|fc2)" + _KIND: HF_LAYER + "{1}.{2}",
+    LAYER + "final_norm" + _KIND: HF_LAYER + "final_layer_norm.{1}",
+    r"decoder\.norm" + _KIND: _T + "decoder.layernorm.{0}",
+    r"decoder\.class_head" + _KIND: "class_predictor.{0}",
+}
+
+
 def _rules() -> list[Rule]:
-    plain = {
-        # backbone
-        r"backbone\.patch_embed\.proj" + _KIND: _E + "embeddings.patch_embeddings.projection.{0}",
-        r"backbone\.patch_embed\.norm" + _KIND: _E + "embeddings.norm.{0}",
-        BLOCK + "norm1" + _KIND: HF_BLOCK + "layernorm_before.{2}",
-        BLOCK + "norm2" + _KIND: HF_BLOCK + "layernorm_after.{2}",
-        BLOCK + r"attn\.relative_position_bias_table": HF_BLOCK
-        + "attention.self.relative_position_bias_table",
-        BLOCK + r"attn\.proj(?:\.projection)?" + _KIND: HF_BLOCK + "attention.output.dense.{2}",
-        BLOCK + r"mlp\.fc1" + _KIND: HF_BLOCK + "intermediate.dense.{2}",
-        BLOCK + r"mlp\.fc2(?:\.projection)?" + _KIND: HF_BLOCK + "output.dense.{2}",
-        # pixel decoder
-        r"pixel_decoder\.level_embedding": _D + "level_embed",
-        r"pixel_decoder\.projections\.(\d)\.(\d)" + _KIND: _D + "input_projections.{0}.{1}.{2}",
-        PIXEL + r"attention\.offsets" + _KIND: HF_PIXEL + "self_attn.sampling_offsets.{1}",
-        PIXEL + r"attention\.weights" + _KIND: HF_PIXEL + "self_attn.attention_weights.{1}",
-        PIXEL + r"attention\.value" + _KIND: HF_PIXEL + "self_attn.value_proj.{1}",
-        PIXEL + r"attention\.output(?:\.projection)?" + _KIND: HF_PIXEL + "self_attn.output_proj.{1}",
-        PIXEL + "attention_norm" + _KIND: HF_PIXEL + "self_attn_layer_norm.{1}",
-        PIXEL + r"(fc1|fc2)" + _KIND: HF_PIXEL + "{1}.{2}",
-        PIXEL + "final_norm" + _KIND: HF_PIXEL + "final_layer_norm.{1}",
-        # what follows is called adapter_1 there, but it is the pyramid's lateral convolution
-        r"pixel_decoder\.lateral\.(\d)" + _KIND: _D + "adapter_1.{0}.{1}",
-        r"pixel_decoder\.smooth\.(\d)" + _KIND: _D + "layer_1.{0}.{1}",
-        r"pixel_decoder\.mask_features" + _KIND: _D + "mask_projection.{0}",
-        # transformer decoder
-        r"queries\.features": _T + "queries_features.weight",
-        r"queries\.positions": _T + "queries_embedder.weight",
-        r"decoder\.level_embedding": _T + "level_embed.weight",
-        LAYER + r"self_attention\.query" + _KIND: HF_LAYER + "self_attn.q_proj.{1}",
-        LAYER + r"self_attention\.key" + _KIND: HF_LAYER + "self_attn.k_proj.{1}",
-        LAYER + r"self_attention\.value" + _KIND: HF_LAYER + "self_attn.v_proj.{1}",
-        LAYER + r"self_attention\.output(?:\.projection)?" + _KIND: HF_LAYER + "self_attn.out_proj.{1}",
-        LAYER + "self_norm" + _KIND: HF_LAYER + "self_attn_layer_norm.{1}",
-        LAYER + r"cross_attention\.output" + _KIND: HF_LAYER + "cross_attn.out_proj.{1}",
-        LAYER + "cross_norm" + _KIND: HF_LAYER + "cross_attn_layer_norm.{1}",
-        LAYER + r"(fc1|fc2)" + _KIND: HF_LAYER + "{1}.{2}",
-        LAYER + "final_norm" + _KIND: HF_LAYER + "final_layer_norm.{1}",
-        r"decoder\.norm" + _KIND: _T + "decoder.layernorm.{0}",
-        r"decoder\.class_head" + _KIND: "class_predictor.{0}",
-    }
-    rules = [Rule(pattern, (source,)) for pattern, source in plain.items()]
+    rules = [Rule(pattern, (source,)) for pattern, source in _PLAIN.items()]
     qkv = tuple(HF_BLOCK + "attention.self." + part + ".{2}" for part in ("query", "key", "value"))
     rules.append(Rule(BLOCK + r"attn\.qkv" + _KIND, qkv))
     for part, name in enumerate(("query", "key", "value")):

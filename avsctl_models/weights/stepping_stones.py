@@ -47,9 +47,7 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> tuple[dict[str, Tenso
         model: AAVS with a Swin backbone.
     Returns: Tensors under our names, and what matched, is missing or was not used.
     """
-    return convert_with_rules(
-        _without_wrapper(state), model, RULES, recomputed=mask2former_hf.RECOMPUTED
-    )
+    return convert_with_rules(_without_wrapper(state), model, RULES, recomputed=mask2former_hf.RECOMPUTED)
 
 
 def build(config: dict, *, task: str) -> nn.Module:
