@@ -210,7 +210,7 @@ def load_backbone_weights(backbone: Backbone, state: dict[str, Tensor]) -> list[
             f"another shape, first {', '.join(missing[:3])}"
         )
     target.load_state_dict(found, strict=False)
-    return sorted(key for key in state if key not in used)
+    return sorted(key for key in state if key not in used and not key.endswith("num_batches_tracked"))
 
 
 def _timm_names(name: str) -> list[str]:
