@@ -57,11 +57,11 @@ def second_row(
         prior: (h, w) probability in [0, 1] or uint8. prediction, truth: (h, w) class indices.
         columns: Which of `frame`, `prior`, `prediction`, `truth` to show; what is absent gives an empty cell.
         note: As in `SheetRow`.
-        cell_width: The frame is brought to this width first, so that names stay legible: the sheet's own.
+        cell_width: The frame is brought to its size in a sheet of such cells first, for legible names.
     Raises: ValueError: If a column is unknown or an array has a wrong shape.
     """
     height, width = checked_rgb(frame).shape[:2]
-    frame = np.array(_fitted(frame, cell_width, max(1, round(cell_width * height / width))))
+    frame = np.array(_fitted(frame, *_cell_size(height, width, cell_width)))
     drawn = {
         "frame": lambda: frame,
         "prior": lambda: None if prior is None else draw_heat(frame, prior),
@@ -154,14 +154,7 @@ class _Layout:
         shapes = [picture.shape for row in rows for picture in row.pictures if picture is not None]
         if not shapes:
             raise ValueError("a sheet needs at least one picture")
-        height = round(cell_width * shapes[0][0] / shapes[0][1])
-        # tall phone videos: narrower cells instead of pages without end
-        limit = round(1.4 * cell_width)
-        cell = (
-            (cell_width, max(16, height))
-            if height <= limit
-            else (max(16, round(limit * shapes[0][1] / shapes[0][0])), limit)
-        )
+        cell = _cell_size(*shapes[0][:2], cell_width)
         width = _TIME_WIDTH + len(titles) * (cell[0] + _GAP) + 2 * _MARGIN
         blocks = min(
             max(1, (max_width - _MARGIN) // (width - _MARGIN)), math.ceil(len(rows) / rows_per_block)
@@ -218,6 +211,12 @@ def _block(image, draw, rows, titles, x: int, y: int, layout: _Layout) -> None:
             else:
                 image.paste(_fitted(picture, width, height), (left, y))
         y += height + _GAP
+
+
+def _cell_size(height: int, width: int, cell_width: int) -> tuple[int, int]:
+    """Width and height of a picture's cell; upright ones get narrower cells instead of pages without end."""
+    scale = min(cell_width / width, 1.4 * cell_width / height)
+    return max(16, round(width * scale)), max(16, round(height * scale))
 
 
 def _fitted(picture: np.ndarray, width: int, height: int) -> Image.Image:

@@ -233,7 +233,7 @@ def _as_shown(frame: av.VideoFrame, info: VideoInfo) -> np.ndarray:
     swap, mirror, flip = info.turn
     width, height = (info.height, info.width) if swap else (info.width, info.height)
     colours = {}
-    if frame.colorspace in _NOT_BT601:  # PyAV before 17 heeds the frame's colour space only if told all of this
+    if frame.colorspace in _NOT_BT601:  # PyAV before 17 heeds it only if told all this
         source_range = frame.color_range if frame.color_range in (1, 2) else 1
         colours = {"src_colorspace": frame.colorspace, "src_color_range": source_range, "dst_color_range": 2}
     rgb = frame.reformat(width=width, height=height, format="rgb24", **colours).to_ndarray()

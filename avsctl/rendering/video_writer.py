@@ -87,7 +87,7 @@ class VideoWriter:
         self._guarded(lambda: self._encode_sound(until=stamp / _CLOCK + 1.0))
 
     def close(self, duration: float | None = None) -> Path:
-        """Finish the file and give it its name; `duration` in seconds stretches the last frame.
+        """Finish the file and name it; the last frame is shown until `duration` seconds (default: a step).
 
         Raises: ValueError: If no frame was written. AvsctlError: If the file can't be finished.
         """
@@ -97,7 +97,7 @@ class VideoWriter:
             self.discard()
             raise ValueError(f"no frame was written to {self.path}")
         if duration is not None:
-            self._last_duration = max(self._last_duration, round(duration * _CLOCK) - self._stamps[-1])
+            self._last_duration = max(1, round(duration * _CLOCK) - self._stamps[-1])
         self._guarded(self._finish)
         return self.path
 

@@ -51,6 +51,7 @@ def test_only_the_masks_pixels_and_their_rim_change():
     far[57:123, 57:153] = 120
     assert (far == 120).all()
     assert (drawn[60, 100] == vivid(COLOURS[1])).all(), "no outline at the border"
+    assert (drawn[59, 100] > 20).all() and (drawn[59, 100] < 60).all(), "no dark rim outside the outline"
 
 
 def test_the_outline_parts_neighbouring_classes():

@@ -68,6 +68,7 @@ def test_sound_before_the_first_picture_is_cut(tmp_path):
     assert start == pytest.approx(-0.5, abs=0.01)
     assert onsets(sound[:, 0], rate)[0] == pytest.approx(0.5, abs=0.01)
     assert open_video(source).times[0] == 0
+    assert [seconds for seconds, _ in read_frames(source)] == pytest.approx(times - 0.5, abs=1e-3)
 
 
 def test_colours_survive(tmp_path):
