@@ -32,6 +32,7 @@ class Recipe:
         shuffle: by task; the released stage 2 reads its clips in file order.
         s4_frames: S4's training clips are labelled in their first frame. `repeat` reads that frame five times with
             the five seconds of sound, as released; `labelled` reads it once.
+        frames_per_clip: at most so many frames of a clip in a step, drawn anew in every epoch; None takes all.
         warmup: share of all steps with a rising rate (`scratch` only).
     """
 
@@ -45,6 +46,7 @@ class Recipe:
     clip_norm: Mapping[str, float | None] = field(default_factory=lambda: {"avs": 0.01, "avss": None})
     shuffle: Mapping[str, bool] = field(default_factory=lambda: {"avs": True, "avss": False})
     s4_frames: str = "repeat"
+    frames_per_clip: int | None = None
     warmup: float = 0.0
 
 
@@ -59,6 +61,7 @@ RECIPES = {
         clip_norm={"avs": 1.0, "avss": 1.0},
         shuffle={"avs": True, "avss": True},
         s4_frames="labelled",
+        frames_per_clip=2,
         warmup=0.05,
     ),
 }
@@ -102,6 +105,7 @@ class TrainConfig:
     clip_norm: float | None = None
     shuffle: bool = True
     s4_frames: str = "labelled"
+    frames_per_clip: int | None = None
     warmup: float = 0.0
     max_steps: int | None = None
     precision: str = "fp32"
@@ -136,7 +140,7 @@ def resolve_training(task: str, preset: str, subset: str, given: Mapping[str, An
         raise AvsctlError(f"No preset {preset}. Choose one of {', '.join(RECIPES)}.")
     recipe = RECIPES[preset]
     by_task = {name: getattr(recipe, name)[task] for name in ("phase1_share", "clip_norm", "shuffle")}
-    plain = ("schedule", "batch_clips", "lr", "lr_phase2", "weight_decay", "s4_frames", "warmup")
+    plain = ("schedule", "batch_clips", "lr", "lr_phase2", "weight_decay", "s4_frames", "frames_per_clip", "warmup")
     epochs = recipe.epochs.get(subset, recipe.epochs["all"])
     base = TrainConfig(task=task, preset=preset, subset=subset, epochs=epochs, **by_task)
     base = replace(base, **{name: getattr(recipe, name) for name in plain})

