@@ -1,0 +1,275 @@
+"""Score runs on a split, with any prior and any change of the sound: caches and runs in, reports out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from avsctl.caches.audio import AudioCache
+from avsctl.caches.clips import ClipCache
+from avsctl.caches.files import hash_of, whole_file, write_json
+from avsctl.caches.header import check_made_from
+from avsctl.caches.priors import PriorCache
+from avsctl.configs import LABEL_SIZE
+from avsctl.data.changed_audio import SoundChange
+from avsctl.data.samples import Batch, ClipSamples, loader
+from avsctl.inference import class_maps, sounding_probability
+from avsctl.metrics import BinaryScores, SemanticScores
+from avsctl.metrics.binary import stepping_stones_score
+from avsctl.progress import Track, silent
+from avsctl.stages.evaluation_plan import EvaluateConfig, Job, NamedPrior, plan_evaluation
+from avsctl.stages.inputs import load_run
+from avsctl.stages.scoring import groups
+from avsctl.stages.sound_changes import change_sound, check_change
+from avsctl.training.devices import choose_device
+from avsctl.workspace import Workspace
+
+FRAMES_AT_ONCE = 10
+"""Frames in one call of the network: never more than a clip's, so that nothing depends on which clips are read
+together. 71 maps of 224 x 224 for 10 frames are 142 MB."""
+
+PER_CLASS = ("frames", "iou", "f_score", "dataset_iou", "dataset_f_score", "target_pixels", "predicted_pixels")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One evaluation: a run (or stage 1's runs by subset) with one prior on one kind of sound.
+
+    Attributes:
+        path: of its JSON; the task avss has a csv of the classes beside it.
+        content: what the JSON holds.
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+
+def evaluate(
+    workspace: Workspace,
+    config: EvaluateConfig,
+    *,
+    clips_at_once: int = 1,
+    workers: int = 0,
+    track: Track = silent,
+) -> list[Report]:
+    """Score what the configuration asks for, and write a report of each evaluation.
+
+    Reports lie at `<reports>/<split>/<task>-<run>-<prior>-<subset>-<sound>.json`; one of the same name is replaced.
+
+    Args:
+        clips_at_once: clips read together; the scores are the same to the last bit whatever it is.
+        workers: processes that read clips; 0 reads in this one.
+    Raises: AvsctlError: If a cache, run or prior is missing or doesn't fit, or nothing is there to score.
+    """
+    clips, audio = ClipCache(workspace.clips), AudioCache(workspace.audio)
+    check_made_from(audio.path, audio.header["inputs"], "clips", clips.fingerprint)
+    change, device = SoundChange.parse(config.audio), choose_device(config.device)
+    check_change(audio, change, config.weights)
+    jobs = plan_evaluation(workspace, config, clips)
+    for job in jobs:
+        for run, _ in job.routes:
+            load_run(run, clips, audio)  # refuses what doesn't fit before anything is computed
+    scored = sorted({clip for job in jobs for _, part in job.routes for clip in part})
+    sound = change_sound(clips, audio, scored, change, seed=config.seed, weights=config.weights, track=track)
+    folder = (config.out or workspace.reports) / config.split
+    reports = []
+    for job in jobs:
+        sheets = [_Sheet(job.task, prior, len(clips.classes)) for prior in job.priors]
+        for run, part in job.routes:
+            model = load_run(run, clips, audio, device)
+            samples = ClipSamples(
+                clips, sound, part, task=job.task, image_size=model.image_size, binary_labels=config.binary_labels
+            )
+            batches = groups(len(samples), clips_at_once)
+            reading = loader(samples, batches, workers)
+            for batch in track(reading, f"scoring {run.name}", len(batches)):
+                for clip in _single_clips(batch):
+                    _score_clip(model, clip, sheets, clips.position[clip.uids[0]], config.precision)
+        for sheet in sheets:
+            content = _content(job, sheet, config, change, clips, audio)
+            reports.append(_write(folder, _name(job, sheet, config, change), content))
+    return reports
+
+
+class _Sheet:
+    """The scores of one prior, and of the prior itself."""
+
+    def __init__(self, task: str, prior: NamedPrior | None, classes: int):
+        self.prior = prior
+        self.scores = BinaryScores() if task == "avs" else SemanticScores(classes)
+        self.prior_scores = BinaryScores()
+
+
+def _single_clips(batch: Batch) -> Iterator[Batch]:
+    start = 0
+    for uid, subset, length in zip(batch.uids, batch.subsets, batch.lengths, strict=True):
+        part = slice(start, start + length)
+        start += length
+        tensors = (batch.frames[part], batch.audio[part], batch.labels[part], batch.labelled[part])
+        yield Batch([uid], [subset], [length], *tensors, prior=None)
+
+
+def _score_clip(model: nn.Module, clip: Batch, sheets: Sequence[_Sheet], position: int, precision: str) -> None:
+    keep = clip.labelled.numpy()
+    uid, subset, labels = clip.uids[0], clip.subsets[0], clip.labels.numpy()
+    for sheet in sheets:
+        prior = None if sheet.prior is None else sheet.prior.source.read(uid, labels)
+        decided, sounding, theirs = _predict(model, clip, prior, precision)
+        given: dict[str, Any] = {"scores": sounding[keep], "position": position}
+        if isinstance(sheet.scores, BinaryScores):
+            given["stepping_stones_scores"] = theirs[keep]
+        sheet.scores.add(uid, subset, decided[keep], labels[keep], **given)
+        if prior is not None:
+            masks = np.stack([_at_label_size(one > 0.5) for one in prior[keep]])
+            sheet.prior_scores.add(uid, subset, masks, labels[keep] != 0, position=position)
+
+
+def _predict(
+    model: nn.Module, clip: Batch, prior: np.ndarray | None, precision: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decided classes (T, h, w), sounding scores (T, h, w) and Stepping Stones' scores of a clip's frames.
+
+    The sounding score is s / (b + s), b being the background's map and s the strongest other class's: above 0.5
+    exactly where the decision is not the background, and stage 1's probability where there are two classes.
+    """
+    parts = []
+    for start in range(0, len(clip.frames), FRAMES_AT_ONCE):
+        part = slice(start, start + FRAMES_AT_ONCE)
+        given = None if prior is None else torch.from_numpy(prior[part])
+        maps = class_maps(model, clip.frames[part], clip.audio[part], given, precision=precision)
+        pair = torch.stack([maps[:, 0], maps[:, 1:].amax(1)], 1)
+        theirs = stepping_stones_score(pair[:, 0].numpy(), pair[:, 1].numpy())
+        parts.append((_decide(maps).numpy(), sounding_probability(pair).numpy(), theirs))
+    decided, sounding, theirs = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return decided, sounding, theirs
+
+
+def _decide(maps: Tensor) -> Tensor:
+    return maps.argmax(1).to(torch.uint8)
+
+
+def _at_label_size(mask: np.ndarray) -> np.ndarray:
+    if mask.shape == (LABEL_SIZE, LABEL_SIZE):
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((LABEL_SIZE, LABEL_SIZE), Image.Resampling.NEAREST))
+
+
+def _content(
+    job: Job, sheet: _Sheet, config: EvaluateConfig, change: SoundChange, clips: ClipCache, audio: AudioCache
+) -> dict[str, Any]:
+    content = {
+        "task": job.task,
+        "split": config.split,
+        "subset": job.subset,
+        "runs": [
+            {
+                "name": run.name,
+                "folder": str(run.folder),
+                "weights": hash_of(run.weights.read_bytes()),
+                "subsets": sorted({clips.subsets[clip] for clip in part}),
+            }
+            for run, part in job.routes
+        ],
+        "prior": None if sheet.prior is None else _prior_content(sheet),
+        "audio": {
+            "change": change.name,
+            "seed": config.seed if change.random else None,
+            "encoder": audio.encoder,
+            "path": str(audio.path),
+            "fingerprint": audio.fingerprint,
+        },
+        "clips": {"path": str(clips.path), "fingerprint": clips.fingerprint, "classes": len(clips.classes)},
+        "label_size": LABEL_SIZE,
+        "precision": config.precision,
+        "scores": sheet.scores.result(),
+    }
+    if isinstance(sheet.scores, SemanticScores):
+        content["per_class"] = _per_class(sheet.scores, list(content["scores"]["subsets"]), clips.classes)
+    else:
+        content["binary_labels"] = config.binary_labels
+    return content
+
+
+def _prior_content(sheet: _Sheet) -> dict[str, Any]:
+    source = sheet.prior.source
+    own = sheet.prior_scores.result()
+    return {
+        "name": sheet.prior.name,
+        "form": source.form if isinstance(source.kind, PriorCache) else "hard",
+        "path": str(source.kind.path) if isinstance(source.kind, PriorCache) else None,
+        "fingerprint": source.fingerprint,
+        "audio": "original",
+        "miou": {"all": own["all"]["miou"], "subsets": {name: one["miou"] for name, one in own["subsets"].items()}},
+    }
+
+
+def _per_class(scores: SemanticScores, subsets: Sequence[str], classes: Sequence[str]) -> dict[str, list[dict]]:
+    """For all clips and each subset one row per class, in index order."""
+    tables = {}
+    for name in ("all", *subsets):
+        columns = scores.per_class(None if name == "all" else name)
+        tables[name] = [
+            {"index": index, "class": label, **{column: columns[column][index].item() for column in PER_CLASS}}
+            for index, label in enumerate(classes)
+        ]
+    return tables
+
+
+def _name(job: Job, sheet: _Sheet, config: EvaluateConfig, change: SoundChange) -> str:
+    names = [run.name for run, _ in job.routes]
+    runs = names[0] if len(names) == 1 else f"routed-{hash_of(*names)[:8]}"
+    sound = change.name.replace(":", "") + (f"-s{config.seed}" if change.random else "")
+    prior = "none" if sheet.prior is None else sheet.prior.name
+    parts = [job.task, runs, prior, job.subset, sound]
+    if job.task == "avs" and config.binary_labels != EvaluateConfig.binary_labels:
+        parts.append(config.binary_labels)
+    if config.precision != EvaluateConfig.precision:
+        parts.append(config.precision)
+    return ".".join(part.replace("/", "-") for part in parts)
+
+
+def _write(folder: Path, name: str, content: dict[str, Any]) -> Report:
+    path = folder / f"{name}.json"
+    if "per_class" in content:
+        table = io.StringIO()
+        writer = csv.writer(table, lineterminator="\n")
+        writer.writerow(["subset", "index", "class", *PER_CLASS])
+        for subset, rows in content["per_class"].items():
+            writer.writerows([subset, *row.values()] for row in rows)
+        with whole_file(path.with_name(f"{name}.csv")) as part:
+            part.write_text(table.getvalue(), encoding="utf-8")
+    return Report(write_json(path, content), content)
+
+
+def compare_priors(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    """One row per evaluation of the task avss, with what its mIoU lacks to the oracle's.
+
+    Returns: rows with `run`, `prior` (None for a single-stage run), `miou`, `f_score`, `miou_foreground`,
+        `avs_miou`, `prior_miou` (the prior's own, None without one) and `gap_to_oracle` (oracle's mIoU minus this,
+        None where the oracle was not scored); all fractions.
+    """
+    rows = []
+    for report in reports:
+        content = report.content
+        if content["task"] != "avss":
+            continue
+        prior, scores = content["prior"], content["scores"]["all"]
+        rows.append(
+            {
+                "run": content["runs"][0]["name"],
+                "prior": None if prior is None else prior["name"],
+                **{name: scores[name] for name in ("miou", "f_score", "miou_foreground", "avs_miou")},
+                "prior_miou": None if prior is None else prior["miou"]["all"],
+            }
+        )
+    oracle = next((row["miou"] for row in rows if row["prior"] == "oracle"), None)
+    return [{**row, "gap_to_oracle": None if oracle is None else oracle - row["miou"]} for row in rows]
