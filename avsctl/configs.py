@@ -33,6 +33,7 @@ class Recipe:
         s4_frames: S4's training clips are labelled in their first frame. `repeat` reads that frame five times with
             the five seconds of sound, as released; `labelled` reads it once.
         frames_per_clip: at most so many frames of a clip in a step, drawn anew in every epoch; None takes all.
+        augment: train on random views (mirror, cut, colours) of the clips; the released code does not.
         warmup: share of all steps with a rising rate (`scratch` only).
     """
 
@@ -47,6 +48,7 @@ class Recipe:
     shuffle: Mapping[str, bool] = field(default_factory=lambda: {"avs": True, "avss": False})
     s4_frames: str = "repeat"
     frames_per_clip: int | None = None
+    augment: bool = False
     warmup: float = 0.0
 
 
@@ -62,6 +64,7 @@ RECIPES = {
         shuffle={"avs": True, "avss": True},
         s4_frames="labelled",
         frames_per_clip=2,
+        augment=True,
         warmup=0.05,
     ),
 }
@@ -106,6 +109,7 @@ class TrainConfig:
     shuffle: bool = True
     s4_frames: str = "labelled"
     frames_per_clip: int | None = None
+    augment: bool = False
     warmup: float = 0.0
     max_steps: int | None = None
     precision: str = "fp32"
@@ -140,7 +144,7 @@ def resolve_training(task: str, preset: str, subset: str, given: Mapping[str, An
         raise AvsctlError(f"No preset {preset}. Choose one of {', '.join(RECIPES)}.")
     recipe = RECIPES[preset]
     by_task = {name: getattr(recipe, name)[task] for name in ("phase1_share", "clip_norm", "shuffle")}
-    plain = ("schedule", "batch_clips", "lr", "lr_phase2", "weight_decay", "s4_frames", "frames_per_clip", "warmup")
+    plain = ("schedule", "batch_clips", "lr", "lr_phase2", "weight_decay", "s4_frames", "frames_per_clip", "augment", "warmup")
     epochs = recipe.epochs.get(subset, recipe.epochs["all"])
     base = TrainConfig(task=task, preset=preset, subset=subset, epochs=epochs, **by_task)
     base = replace(base, **{name: getattr(recipe, name) for name in plain})

@@ -66,6 +66,7 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="S4 training clips: repeat the one labelled frame with every second's sound, as released, or read it once.",
         ),
         click.option("--frames-per-clip", type=POSITIVE, help="At most so many frames of a clip in a step, drawn anew in every epoch.", show_default=_BY_RECIPE),
+        click.option("--augment/--no-augment", default=None, help="Random mirror, cut and colours.", show_default=_BY_RECIPE),
         click.option("--image-size", type=POSITIVE, help="Side of the model's input.", show_default=_BY_RECIPE),
         click.option(
             "--pixel-decoder",

@@ -15,6 +15,7 @@ from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.priors import PriorCache
 from avsctl.configs import LABEL_SIZE
+from avsctl.data.augment import View
 from avsctl.data.labels import UNLABELLED, binary_label, read_label, semantic_label
 from avsctl.errors import AvsctlError
 
@@ -101,8 +102,9 @@ class ClipSamples(torch.utils.data.Dataset):
             without keeping the aspect ratio).
         frames: `all`; `labelled` leaves the unlabelled out; `repeat` gives S4 training clips their first frame five
             times, as the released reader does.
-        frames_per_clip: at most so many frames of a clip, drawn anew for every `epoch` from (seed, epoch, clip);
-            None takes all.
+        frames_per_clip: at most so many frames of a clip; None takes all.
+        augment: show a random `View` of each clip. This and the frames are drawn anew for every `epoch`, from
+            (seed, epoch, clip).
         audio: an `AudioCache`, or for changed sound any mapping with `embedding(uid)` and `dim`.
     Raises: AvsctlError: If the sound does not fit the frames, or if binary labels are asked for their classes.
     """
@@ -120,6 +122,7 @@ class ClipSamples(torch.utils.data.Dataset):
         prior: PriorSource | None = None,
         frames: str = "all",
         frames_per_clip: int | None = None,
+        augment: bool = False,
         seed: int = 0,
     ):
         if task == "avss" and clips.label_kind != "semantic":
@@ -137,6 +140,7 @@ class ClipSamples(torch.utils.data.Dataset):
         self.prior = prior
         self.frames = frames
         self.frames_per_clip = frames_per_clip
+        self.augment = augment
         self.seed = seed
         self.epoch = 0
 
@@ -146,7 +150,9 @@ class ClipSamples(torch.utils.data.Dataset):
     def __getitem__(self, item: int) -> Batch:
         clip = self.indices[item]
         uid = self.clips.uids[clip]
-        labels = np.stack([self._label(data) for data in self.clips.label_bytes(clip)])
+        rng = np.random.default_rng([self.seed, self.epoch, clip])
+        view = View.draw(rng) if self.augment else View()
+        labels = np.stack([self._label(data, view) for data in self.clips.label_bytes(clip)])
         labelled = self.clips.labelled(clip)
         audio = self.audio.embedding(uid)
         if len(audio) != len(labels):
@@ -154,10 +160,10 @@ class ClipSamples(torch.utils.data.Dataset):
                 f"Clip {uid} has {len(labels)} frames but {len(audio)} audio embeddings. "
                 f"Run 'avsctl extract-audio --overwrite'."
             )
-        shown, heard = self._choose_frames(clip, labelled)
+        shown, heard = self._choose_frames(labelled, rng)
         pictures = self.clips.frame_bytes(clip)
-        decoded = {t: self._frame(pictures[t]) for t in sorted(set(shown))}
-        prior = None if self.prior is None else self.prior.read(uid, labels)[shown]
+        decoded = {t: self._frame(pictures[t], view) for t in sorted(set(shown))}
+        prior = None if self.prior is None else self._prior(uid, labels, view)[shown]
         return Batch(
             uids=[uid],
             subsets=[self.clips.subsets[clip]],
@@ -169,7 +175,7 @@ class ClipSamples(torch.utils.data.Dataset):
             prior=None if prior is None else torch.from_numpy(prior),
         )
 
-    def _choose_frames(self, clip: int, labelled: np.ndarray) -> tuple[list[int], list[int]]:
+    def _choose_frames(self, labelled: np.ndarray, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         """Which frames are shown, and with which seconds' sound."""
         seconds = list(range(len(labelled)))
         shown = seconds
@@ -181,17 +187,22 @@ class ClipSamples(torch.utils.data.Dataset):
         heard = seconds if self.frames == "repeat" else shown
         if self.frames_per_clip is None or self.frames_per_clip >= len(shown):
             return shown, heard
-        drawn = np.random.default_rng([self.seed, self.epoch, clip]).choice(len(shown), self.frames_per_clip, False)
+        drawn = rng.choice(len(shown), self.frames_per_clip, replace=False)
         return [shown[i] for i in sorted(drawn)], [heard[i] for i in sorted(drawn)]
 
-    def _frame(self, data: bytes) -> np.ndarray:
-        with Image.open(io.BytesIO(data)) as picture:
-            return np.asarray(picture.convert("RGB").resize((self.image_size,) * 2, Image.Resampling.BILINEAR))
+    def _prior(self, uid: str, labels: np.ndarray, view: View) -> np.ndarray:
+        prior = self.prior.read(uid, labels)
+        # The oracle is made from labels that are seen this way already.
+        return prior if self.prior.kind == "oracle" or not self.augment else np.stack([view.map(p) for p in prior])
 
-    def _label(self, data: bytes) -> np.ndarray:
+    def _frame(self, data: bytes, view: View) -> np.ndarray:
+        with Image.open(io.BytesIO(data)) as picture:
+            return view.frame(picture.convert("RGB"), self.image_size)
+
+    def _label(self, data: bytes, view: View) -> np.ndarray:
         if not data:
             return np.full((self.label_size,) * 2, UNLABELLED, np.uint8)
-        index = read_label(data)
+        index = view.map(read_label(data), nearest=True) if self.augment else read_label(data)
         if self.task == "avs":
             return binary_label(index, self.label_size, rule=self.binary_labels, palette=self.clips.palette)
         return semantic_label(index, self.label_size)

@@ -97,6 +97,7 @@ def train(
             chosen["train"],
             frames=config.s4_frames,
             frames_per_clip=config.frames_per_clip,
+            augment=config.augment,
             seed=config.seed,
             **settings,
         ),
