@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 from avsctl.configs import LABEL_SIZE
 from avsctl.training.devices import autocast
-from avsctl_models import semantic_inference
+from avsctl_models import semantic_decision, semantic_inference
+
+FRAMES_AT_ONCE = 20
+"""Most frames in one call of the network."""
 
 
-@torch.inference_mode()
 def class_maps(
     model: nn.Module,
     frames: Tensor,
@@ -19,7 +21,6 @@ def class_maps(
     *,
     size: int | tuple[int, int] = LABEL_SIZE,
     precision: str = "fp32",
-    frames_at_once: int = 20,
 ) -> Tensor:
     """Per-class maps of frames, computed in pieces of bounded memory.
 
@@ -28,33 +29,40 @@ def class_maps(
         size: side (or height and width) of the maps.
     Returns: (N, K, h, w) float32 on the CPU: the sum over queries of class probability times mask probability.
     """
+    return _in_pieces(semantic_inference, model, frames, audio, prior, size, precision)
+
+
+def decided_classes(
+    model: nn.Module,
+    frames: Tensor,
+    audio: Tensor,
+    prior: Tensor | None = None,
+    *,
+    size: int | tuple[int, int] = LABEL_SIZE,
+    precision: str = "fp32",
+) -> Tensor:
+    """The class of every pixel: the argmax of `class_maps`, without making them all; arguments as there.
+
+    Returns: (N, h, w) uint8 on the CPU.
+    """
+    return _in_pieces(semantic_decision, model, frames, audio, prior, size, precision)
+
+
+@torch.inference_mode()
+def _in_pieces(finish, model, frames, audio, prior, size, precision) -> Tensor:
     device = next(model.parameters()).device
     size = (size, size) if isinstance(size, int) else size
-    maps = []
-    for start in range(0, len(frames), frames_at_once):
-        part = slice(start, start + frames_at_once)
+    parts = []
+    for start in range(0, len(frames), FRAMES_AT_ONCE):
+        part = slice(start, start + FRAMES_AT_ONCE)
         with autocast(device, precision):
             output = model(
                 model.normalize(frames[part].to(device)),
                 audio[part].to(device),
                 None if prior is None else prior[part].to(device),
             )
-        maps.append(semantic_inference(output, size).cpu())
-    return torch.cat(maps)
-
-
-def decide(maps: Tensor) -> Tensor:
-    """The class of each pixel: the argmax over (N, K, h, w), the lowest index where classes are equal.
-
-    Returns: (N, h, w) uint8. One comparison per class is many times faster on a CPU than `argmax` across planes.
-    """
-    best = maps[:, 0].clone()
-    decided = torch.zeros(best.shape, dtype=torch.uint8)
-    for index in range(1, maps.shape[1]):
-        larger = maps[:, index] > best
-        decided.masked_fill_(larger, index)
-        torch.maximum(best, maps[:, index], out=best)
-    return decided
+        parts.append(finish(output, size).cpu())
+    return torch.cat(parts)
 
 
 def sounding_probability(maps: Tensor) -> Tensor:

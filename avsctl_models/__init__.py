@@ -23,6 +23,7 @@ _HOMES = {
     "read_metadata": "registry",
     "register_model": "registry",
     "save_model": "registry",
+    "semantic_decision": "outputs",
     "semantic_inference": "outputs",
     "targets_from_labels": "targets",
 }

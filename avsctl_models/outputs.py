@@ -75,6 +75,31 @@ def semantic_inference(output: SegmentationOutput, size: tuple[int, int]) -> Ten
     return torch.cat(maps)
 
 
+@torch.no_grad()
+def semantic_decision(output: SegmentationOutput, size: tuple[int, int]) -> Tensor:
+    """The class of every pixel: exactly the argmax of `semantic_inference`, the lowest class where two are equal.
+
+    Only classes that can win are enlarged. A resized pixel is a weighted mean of four, so some class reaches at least
+    a quarter of the smallest pixel-wise maximum there, and a class that never does is left out.
+
+    Args:
+        output: Predictions for N frames. size: (height, width) of the decision.
+    Returns: (N, height, width) uint8.
+    """
+    sums = semantic_inference(output, output.input_size)
+    decided = torch.zeros(len(sums), *size, dtype=torch.uint8, device=sums.device)
+    for frame, maps in enumerate(sums):
+        least = maps.amax(0).min() / 4 * (1 - 1e-4)  # a margin for rounding
+        able = (maps.amax((1, 2)) >= least).nonzero()[:, 0]
+        kept = F.interpolate(maps[able][None], size=tuple(size), mode="bilinear", align_corners=False)[0]
+        best = kept[0].clone()
+        decided[frame] = able[0]
+        for index, map_ in zip(able[1:], kept[1:], strict=True):
+            decided[frame].masked_fill_(map_ > best, int(index))
+            torch.maximum(best, map_, out=best)
+    return decided
+
+
 def _sum_over_queries(scores: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
     frames, queries, classes = scores.shape
     sums = scores.new_zeros(frames, classes, size[0] * size[1])

@@ -20,7 +20,7 @@ from avsctl.caches.header import check_made_from
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import ClipSamples, PriorSource, loader
 from avsctl.errors import AvsctlError
-from avsctl.inference import class_maps, decide
+from avsctl.inference import decided_classes
 from avsctl.metrics import BinaryScores, SemanticScores
 from avsctl.progress import Track, silent
 from avsctl.rendering.curves import draw_curves
@@ -175,8 +175,8 @@ def validate(model: nn.Module, samples: ClipSamples, config: TrainConfig, worker
     scores = BinaryScores() if config.task == "avs" else SemanticScores(model.num_classes)
     batches = groups(len(samples), CLIPS_AT_ONCE)
     for part, batch in zip(batches, loader(samples, batches, workers), strict=True):
-        maps = class_maps(model, batch.frames, batch.audio, batch.prior, precision=config.precision)
-        add_clips(scores, batch, decide(maps), first=part[0])
+        decided = decided_classes(model, batch.frames, batch.audio, batch.prior, precision=config.precision)
+        add_clips(scores, batch, decided, first=part[0])
     result = scores.result()["all"]
     return {name: result[name] for name in ("miou", "f_score")}
 
