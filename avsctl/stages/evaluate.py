@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,7 @@ from avsctl.training.devices import choose_device
 from avsctl.workspace import Workspace
 
 FRAMES_AT_ONCE = 10
-"""Frames in one call of the network: never more than a clip's, so that nothing depends on which clips are read
-together. 71 maps of 224 x 224 for 10 frames are 142 MB."""
+"""Most frames of a clip in one call of the network; 71 maps of 224 x 224 for 10 frames are 142 MB."""
 
 PER_CLASS = ("frames", "iou", "f_score", "dataset_iou", "dataset_f_score", "target_pixels", "predicted_pixels")
 
@@ -89,11 +88,9 @@ def evaluate(
             samples = ClipSamples(
                 clips, sound, part, task=job.task, image_size=model.image_size, binary_labels=config.binary_labels
             )
-            batches = groups(len(samples), clips_at_once)
-            reading = loader(samples, batches, workers)
-            for batch in track(reading, f"scoring {run.name}", len(batches)):
-                for clip in _single_clips(batch):
-                    _score_clip(model, clip, sheets, clips.position[clip.uids[0]], config.precision)
+            reading = loader(samples, groups(len(samples), clips_at_once), workers)
+            for clip in track(_single_clips(reading), f"scoring {run.name}", len(samples)):
+                _score_clip(model, clip, sheets, clips.position[clip.uids[0]], config.precision)
         for sheet in sheets:
             content = _content(job, sheet, config, change, clips, audio)
             reports.append(_write(folder, _name(job, sheet, config, change), content))
@@ -109,13 +106,15 @@ class _Sheet:
         self.prior_scores = BinaryScores()
 
 
-def _single_clips(batch: Batch) -> Iterator[Batch]:
-    start = 0
-    for uid, subset, length in zip(batch.uids, batch.subsets, batch.lengths, strict=True):
-        part = slice(start, start + length)
-        start += length
-        tensors = (batch.frames[part], batch.audio[part], batch.labels[part], batch.labelled[part])
-        yield Batch([uid], [subset], [length], *tensors, prior=None)
+def _single_clips(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The clips of batches one by one: the network never sees two together, whose company could change a last bit."""
+    for batch in batches:
+        start = 0
+        for uid, subset, length in zip(batch.uids, batch.subsets, batch.lengths, strict=True):
+            part = slice(start, start + length)
+            start += length
+            tensors = (batch.frames[part], batch.audio[part], batch.labels[part], batch.labelled[part])
+            yield Batch([uid], [subset], [length], *tensors, prior=None)
 
 
 def _score_clip(model: nn.Module, clip: Batch, sheets: Sequence[_Sheet], position: int, precision: str) -> None:
