@@ -97,7 +97,7 @@ def command(
     if export_png:
         from avsctl.stages.mask_files import check_export
 
-        check_export(export_png, options["overwrite"])
+        check_export(export_png)
     runs: dict[str, Run] = {}
     if from_masks:
         path = _import(workspace, from_masks, **options)
@@ -107,7 +107,7 @@ def command(
         path, runs = _predict(workspace, run, as_json, **options)
     _show(path, runs, as_json)
     if export_png:
-        _export(workspace, path, export_png, as_json, options["overwrite"])
+        _export(workspace, path, export_png, as_json)
 
 
 def _check_one_source(**sources: Any) -> None:
@@ -156,3 +156,56 @@ def _show(path: Path, runs: dict[str, Run], as_json: bool) -> None:
         table.add_row(subset, *("–" if value is None else f"{value:.4f}" for value in values))
     console.print(table)
     console.print(f"{path} is ready. Next: avsctl train-avss", markup=False, highlight=False)
+
+
+def _import(
+    workspace: Workspace,
+    masks: Path,
+    *,
+    target: Path | None,
+    subset: str,
+    split: str,
+    size: int,
+    binary_labels: str,
+    workers: int | None,
+    overwrite: bool,
+    **unused: Any,
+) -> Path:
+    from avsctl.stages.mask_files import import_masks
+
+    return import_masks(
+        workspace.clips,
+        masks,
+        target or workspace.prior("masks"),
+        subset=subset,
+        split=split,
+        size=size,
+        binary_labels=binary_labels,
+        workers=workers,
+        overwrite=overwrite,
+        track=track,
+    )
+
+
+def _export(workspace: Workspace, prior: Path, folder: Path, as_json: bool) -> None:
+    from avsctl.stages.mask_files import export_masks
+
+    export_masks(prior, workspace.clips, folder, track=track)
+    if not as_json:
+        console.print(f"{folder}: the masks as PNGs", markup=False, highlight=False)
+
+
+def _simulate(
+    workspace: Workspace,
+    name: str,
+    miou: float,
+    *,
+    target: Path | None,
+    device: str,
+    precision: str,
+    **options: Any,
+) -> Path:
+    from avsctl.stages.simulate_priors import simulate_priors
+
+    out = target or workspace.prior(name)
+    return simulate_priors(workspace.clips, out, miou, origin=name, track=track, **options)
