@@ -65,6 +65,19 @@ def _in_pieces(finish, model, frames, audio, prior, size, precision) -> Tensor:
     return torch.cat(parts)
 
 
+def decide(maps: Tensor) -> Tensor:
+    """The class of each pixel: the argmax over (N, K, h, w), the lowest index where classes are equal.
+
+    Returns: (N, h, w) uint8. One comparison per class is many times faster on a CPU than `argmax` across planes.
+    """
+    best = maps[:, 0].clone()
+    decided = torch.zeros(best.shape, dtype=torch.uint8)
+    for index in range(1, maps.shape[1]):
+        decided.masked_fill_(maps[:, index] > best, index)
+        torch.maximum(best, maps[:, index], out=best)
+    return decided
+
+
 def sounding_probability(maps: Tensor) -> Tensor:
     """p = l1 / (l0 + l1) of the two class maps (N, 2, h, w): above 0.5 exactly where the argmax says sounding."""
     total = maps.sum(1)
