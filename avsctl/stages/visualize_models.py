@@ -1,0 +1,234 @@
+"""The models that `visualize` uses: which checkpoints, what they hear, and what they predict together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from avsctl.caches.clips import ClipCache
+from avsctl.configs import LABEL_SIZE
+from avsctl.data.palette import CLASS_NAMES, palette
+from avsctl.errors import AvsctlError
+from avsctl.inference import class_maps, sounding_probability
+from avsctl.stages.extract_audio import load_encoder
+from avsctl.stages.inputs import load_checkpoint
+from avsctl.training.devices import choose_device
+from avsctl.workspace import Run, Workspace
+from avsctl_models.audio.encoders import AudioEncoder
+
+MAP_SIZE = 112
+"""Side of the class maps that are kept and interpolated: half of what scores are computed at."""
+
+SOUNDING = ("background", "sounding")
+SOUNDING_COLOURS = np.array([[0, 0, 0], [224, 96, 0]], np.uint8)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's file, with the run it belongs to where there is one."""
+
+    task: str
+    path: Path
+    run: Run | None = None
+
+    @property
+    def name(self) -> str:
+        """The run's name, or the file's path."""
+        return self.run.name if self.run else str(self.path)
+
+    def encoder(self, audio_dim: int | None, weights: Path | None) -> str:
+        """The sound encoder it was trained with: from its run's record, else by the width of the embedding.
+
+        Raises: AvsctlError: If nothing tells.
+        """
+        if audio_dim is None:
+            raise AvsctlError(f"{self.path} hears nothing. Give a model that 'avsctl train-{self.task}' wrote.")
+        if self.run:
+            return self.run.record["data"]["encoder"]
+        known = {(128, False): "logmel", (128, True): "vggish", (1024, True): "yamnet"}
+        found = known.get((audio_dim, weights is not None))
+        if found is None:
+            raise AvsctlError(
+                f"{self.path} hears {audio_dim} numbers a second, and no record.json beside it names their encoder. "
+                f"Add --audio-weights FILE (1024 numbers: YAMNet), or give the run's folder."
+            )
+        return found
+
+
+def choose_checkpoints(
+    workspace: Workspace, *, avs: str | None = None, avss: str | None = None, subset: str | None = None
+) -> tuple[Checkpoint | None, Checkpoint | None]:
+    """Stage 1 and stage 2: what was asked for, else the workspace's newest that fit together.
+
+    Stage 1 is the newest completed run trained on all (or on the subset), else the newest of any. Stage 2 is the
+    newest completed run that takes a prior, else a single-stage run; there may be none.
+
+    Args:
+        avs, avss: a run's name or folder, or a `model.safetensors`.
+        subset: the clips it is for; None or `all` for videos and clips of any kind.
+    Raises: AvsctlError: If a named one is missing, or there is none at all.
+    """
+    first = _named(workspace, "avs", avs) if avs else _newest(workspace, "avs", subset)
+    if avss:
+        second = _named(workspace, "avss", avss)
+    else:
+        two_stage = _newest(workspace, "avss", subset, two_stage=True) if first else None
+        second = two_stage or _newest(workspace, "avss", subset, two_stage=False)
+    if first is None and second is None:
+        raise AvsctlError(
+            f"No completed run in {workspace.root / 'runs'} to predict with. Run 'avsctl train-avs' first, "
+            f"or give --avs and --avss."
+        )
+    return first, second
+
+
+def _named(workspace: Workspace, task: str, name: str) -> Checkpoint:
+    path = Path(name)
+    if path.is_file() or path.suffix == ".safetensors":
+        run = Run(path.parent) if (path.parent / "record.json").exists() and path.name == "model.safetensors" else None
+        return Checkpoint(task, path, run)
+    run = workspace.find_run(task, name)
+    return Checkpoint(task, run.weights, run)
+
+
+def _newest(workspace: Workspace, task: str, subset: str | None, *, two_stage: bool | None = None) -> Checkpoint | None:
+    runs = [run for run in workspace.runs(task) if run.complete]
+    if two_stage is not None:
+        runs = [run for run in runs if (run.options.get("prior", "none") != "none") == two_stage]
+    wanted = subset or "all"
+    rank = {wanted: 0, "all": 1}
+    if task == "avs" or wanted != "all":
+        runs.sort(key=lambda run: rank.get(run.options["subset"], 2))  # stable: the newest of each stay first
+    return Checkpoint(task, runs[0].weights, runs[0]) if runs else None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the models say of N frames.
+
+    Args:
+        prior: (N, 224, 224) float32 probability of stage 1, or None without a stage 1.
+        maps: (N, K, 112, 112) float32 class maps of the last stage.
+    """
+
+    prior: np.ndarray | None
+    maps: Tensor
+
+
+class Segmenter:
+    """Both stages, loaded, with their encoders, class names and colours.
+
+    Args:
+        first, second: stage 1 and stage 2 from `choose_checkpoints`.
+        clips: the workspace's clips, whose colours are taken where the classes are the same.
+        audio_weights: file of the encoder, for vggish and yamnet.
+        prior_form: `hard` or `soft`; None is the form that stage 2 was trained with.
+    Raises: AvsctlError: If a model, its encoder or the two stages don't fit.
+    """
+
+    def __init__(
+        self,
+        first: Checkpoint | None,
+        second: Checkpoint | None,
+        *,
+        clips: ClipCache | None = None,
+        audio_weights: Path | None = None,
+        prior_form: str | None = None,
+        device: str = "auto",
+        precision: str = "fp32",
+    ):
+        target = choose_device(device)
+        self.first, self.second, self.precision = first, second, precision
+        self._models = {c.task: load_checkpoint(c.path, c.task, target) for c in (first, second) if c}
+        self.uses_prior = bool(second) and self._models["avss"].uses_prior
+        if self.uses_prior and first is None:
+            raise AvsctlError(
+                f"{second.path} is of stage 2 and needs stage 1's prior. Run 'avsctl train-avs' first, or give --avs."
+            )
+        self.prior_form = prior_form or default_prior_form(second)
+        self.encoders: dict[str, AudioEncoder] = {}
+        self.heard = {c.task: self._load_encoder(c, audio_weights) for c in (first, second) if c}
+        if audio_weights is not None and set(self.encoders) == {"logmel"}:
+            raise AvsctlError(f"The models hear logmel, which has no weights: leave out --audio-weights {audio_weights}.")
+        self.names, self.colours = self._classes(clips)
+
+    def _load_encoder(self, checkpoint: Checkpoint, weights: Path | None) -> str:
+        model = self._models[checkpoint.task]
+        name = checkpoint.encoder(model.audio_dim, weights)
+        if name != "logmel" and (weights is None or not weights.is_file()):
+            found = f"{weights} is no file" if weights else "its weights are not given"
+            raise AvsctlError(f"{checkpoint.name} hears {name}, and {found}. Add --audio-weights FILE.")
+        if name not in self.encoders:
+            self.encoders[name] = load_encoder(name, None if name == "logmel" else weights)
+        if self.encoders[name].dim != model.audio_dim:
+            raise AvsctlError(
+                f"{checkpoint.path} hears {model.audio_dim} numbers a second, {name} gives "
+                f"{self.encoders[name].dim}. Give another --audio-weights, or the run's folder."
+            )
+        return name
+
+    def _classes(self, clips: ClipCache | None) -> tuple[list[str], np.ndarray]:
+        if self.second is None:
+            return list(SOUNDING), SOUNDING_COLOURS
+        count = self._models["avss"].num_classes
+        if self.second.run:
+            names = list(self.second.run.record["classes"])
+        elif clips is not None and len(clips.classes) == count:
+            names = clips.classes
+        else:
+            names = list(CLASS_NAMES) if count == len(CLASS_NAMES) else _numbered(count)
+        same = clips is not None and clips.classes == names
+        return names, clips.palette if same else palette(count)
+
+    def shrink(self, picture: np.ndarray) -> dict[int, np.ndarray]:
+        """The picture at the size of each model, as in training: Pillow's bilinear, the shape not kept."""
+        sizes = {model.image_size for model in self._models.values()}
+        image = Image.fromarray(picture)
+        return {size: np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for size in sizes}
+
+    def predict(self, frames: Sequence[Mapping[int, np.ndarray]], sounds: Mapping[str, np.ndarray]) -> Seen:
+        """Run both stages on N frames.
+
+        Args:
+            frames: N results of `shrink`.
+            sounds: (N, D) float32 by encoder.
+        Raises: AvsctlError: If a model predicts NaN.
+        """
+        prior = maps = None
+        if self.first:
+            maps = self._maps(self.first, frames, sounds, None, LABEL_SIZE)
+            prior = sounding_probability(maps)
+        if self.second:
+            given = None
+            if self.uses_prior:
+                given = (prior > 0.5).float() if self.prior_form == "hard" else prior
+            maps = self._maps(self.second, frames, sounds, given, MAP_SIZE)
+        else:
+            maps = nn.functional.interpolate(maps, size=(MAP_SIZE, MAP_SIZE), mode="area")
+        return Seen(None if prior is None else prior.numpy(), maps)
+
+    def _maps(self, checkpoint, frames, sounds, prior: Tensor | None, size: int) -> Tensor:
+        model = self._models[checkpoint.task]
+        pictures = torch.from_numpy(np.stack([frame[model.image_size] for frame in frames]))
+        audio = torch.from_numpy(sounds[self.heard[checkpoint.task]])
+        maps = class_maps(
+            model, pictures.permute(0, 3, 1, 2).contiguous(), audio, prior, size=size, precision=self.precision
+        )
+        if not torch.isfinite(maps).all():
+            raise AvsctlError(f"{checkpoint.path} predicts NaN. Train it again, or choose another checkpoint.")
+        return maps
+
+
+def default_prior_form(second: Checkpoint | None) -> str:
+    """The form that stage 2 was trained with."""
+    return second.run.options.get("prior_form", "hard") if second and second.run else "hard"
+
+
+def _numbered(count: int) -> list[str]:
+    return ["background", *(f"class {index}" for index in range(1, count))]

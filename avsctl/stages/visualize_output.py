@@ -1,0 +1,85 @@
+"""Where `visualize` puts its files: all of them or none, and never over others unasked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from avsctl.caches.files import read_json, sync_folder
+from avsctl.errors import AvsctlError
+
+
+def file_hash(path: Path) -> str:
+    """The first 16 hexadecimal digits of a file's SHA-256."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def finished(record: Path, fingerprint: str, outputs: Sequence[Path], overwrite: bool) -> dict[str, Any] | None:
+    """The record of an earlier run of the very same work, None if there is work to do.
+
+    Args:
+        record: the JSON that is written last.
+        outputs: what the work would replace.
+    Raises: AvsctlError: If there is something else and `overwrite` is off.
+    """
+    there = [path for path in outputs if path.exists()]
+    if overwrite or not there:
+        return None
+    if record.is_file():
+        with suppress(AvsctlError):
+            found = read_json(record)
+            if isinstance(found, dict) and found.get("fingerprint") == fingerprint and _all_there(record.parent, found):
+                return found
+    raise AvsctlError(
+        f"{there[0]} is there already, of another video, checkpoint or option. "
+        f"Add --overwrite to replace it, or give another --out."
+    )
+
+
+def _all_there(folder: Path, record: dict[str, Any]) -> bool:
+    return all((folder / name).exists() for name in record["outputs"])
+
+
+@contextmanager
+def whole_outputs(out: Path, name: str, old: Sequence[Path]) -> Iterator[Path]:
+    """Give a hidden folder in `out`; move what lies in it to `out` when the block ends without an error.
+
+    Args:
+        out: made if it is missing, and removed again if the block fails.
+        name: of the work, for the hidden folder.
+        old: files and folders to remove just before. A JSON is moved last: it says that all is there.
+    """
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    hidden = out / f".{name}.{os.getpid()}.part"
+    shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir()
+    try:
+        yield hidden
+        for path in old:
+            _remove(path)
+        for path in sorted(hidden.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
+            os.replace(path, out / path.name)
+        made = []
+        sync_folder(out)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
