@@ -20,14 +20,16 @@ EXAMPLES = "'avsctl visualize video.mp4', or 'avsctl visualize --split test --cl
 @command("visualize")
 @click.argument("video", required=False, type=click.Path(path_type=Path), metavar="[VIDEO]")
 @click.option(
-    "--split", type=click.Choice([*SPLITS, "all"]), help="Draw clips of the workspace instead of a video, beside their ground truth."
+    "--split", type=click.Choice([*SPLITS, "all"]),
+    help="Draw clips of the workspace instead of a video, beside their ground truth.",
 )  # fmt: skip
 @click.option("--clips", type=click.IntRange(1), default=8, show_default=True, help="How many clips of the --split.")
 @click.option("--subset", default="all", show_default=True, metavar="s4|ms3|v2|all", help="Which clips of the --split.")
 @click.option("--seed", type=SEED_RANGE, default=0, show_default=True, help="Which clips are drawn from the --split.")
 @click.option(
     "--avs", metavar="RUN|FILE",
-    help="Stage 1: a run's name or folder, or a model.safetensors. [default: the newest trained on all, else the newest]",
+    help="Stage 1: a run's name or folder, or a model.safetensors. "
+    "[default: the newest trained on all, else the newest]",
 )  # fmt: skip
 @click.option(
     "--avss", metavar="RUN|FILE",
@@ -79,7 +81,8 @@ def command(
 
         result = visualize_video(workspace, video, out=folder, fps=fps, track=track, **options)
     else:
-        _refuse(given, ("fps",), "belongs to a video; clips have one frame a second")
+        _refuse(given, ("fps", "audio_weights"), "belongs to a video; clips have a frame and a sound for each second")
+        options.pop("audio_weights")
         from avsctl.stages.visualize_clips import visualize_clips
 
         result = visualize_clips(
@@ -91,16 +94,16 @@ def command(
 def _refuse(given: Any, names: tuple[str, ...], why: str) -> None:
     for name in names:
         if given(name) is click.core.ParameterSource.COMMANDLINE:
-            raise AvsctlError(f"--{name} {why}. Leave it out. For example: {EXAMPLES}.")
+            raise AvsctlError(f"--{name.replace('_', '-')} {why}. Leave it out. For example: {EXAMPLES}.")
 
 
 def _show(result: Any, as_json: bool) -> None:
     if as_json:
         content = {key: value for key, value in result.content.items() if key != "frames"}
-        click.echo(json.dumps({**content, "files": [str(path) for path in result.files], "fresh": result.fresh}, indent=1))
+        content |= {"files": [str(path) for path in result.files], "fresh": result.fresh, "summary": result.summary}
+        click.echo(json.dumps(content, indent=1))
         return
-    lines = [f"{task}: {model['name']}" for task, model in result.content["models"].items() if model]
-    lines += [f"note: {note}" for note in result.content["notes"]]
+    lines = [f"note: {note}" for note in result.content["notes"]]
     lines += [str(path) for path in result.files]
     if not result.fresh:
         lines.append("up to date: these were made from the same input, checkpoints and options")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.configs import LABEL_SIZE
 from avsctl.data.palette import CLASS_NAMES, palette
@@ -21,6 +23,8 @@ from avsctl.stages.inputs import load_checkpoint
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Run, Workspace
 from avsctl_models.audio.encoders import AudioEncoder
+
+log = logging.getLogger(__name__)
 
 MAP_SIZE = 112
 """Side of the class maps that are kept and interpolated: half of what scores are computed at."""
@@ -66,8 +70,8 @@ def choose_checkpoints(
 ) -> tuple[Checkpoint | None, Checkpoint | None]:
     """Stage 1 and stage 2: what was asked for, else the workspace's newest that fit together.
 
-    Stage 1 is the newest completed run trained on all (or on the subset), else the newest of any. Stage 2 is the
-    newest completed run that takes a prior, else a single-stage run; there may be none.
+    By default stage 1 is the newest completed run trained on all (or on the subset), else the newest of any.
+    Stage 2 is the newest completed run that takes a prior, else a single-stage run; there may be none.
 
     Args:
         avs, avss: a run's name or folder, or a `model.safetensors`.
@@ -85,6 +89,9 @@ def choose_checkpoints(
             f"No completed run in {workspace.root / 'runs'} to predict with. Run 'avsctl train-avs' first, "
             f"or give --avs and --avss."
         )
+    for checkpoint in (first, second):
+        if checkpoint:
+            log.info("%s: %s", checkpoint.task, checkpoint.name)
     return first, second
 
 
@@ -128,6 +135,7 @@ class Segmenter:
         first, second: stage 1 and stage 2 from `choose_checkpoints`.
         clips: the workspace's clips, whose colours are taken where the classes are the same.
         audio_weights: file of the encoder, for vggish and yamnet.
+        audio: embeddings to take instead of encoding sound; the models must have learnt from such.
         prior_form: `hard` or `soft`; None is the form that stage 2 was trained with.
     Raises: AvsctlError: If a model, its encoder or the two stages don't fit.
     """
@@ -139,6 +147,7 @@ class Segmenter:
         *,
         clips: ClipCache | None = None,
         audio_weights: Path | None = None,
+        audio: AudioCache | None = None,
         prior_form: str | None = None,
         device: str = "auto",
         precision: str = "fp32",
@@ -153,9 +162,13 @@ class Segmenter:
             )
         self.prior_form = prior_form or default_prior_form(second)
         self.encoders: dict[str, AudioEncoder] = {}
-        self.heard = {c.task: self._load_encoder(c, audio_weights) for c in (first, second) if c}
+        self.heard = {
+            c.task: self._load_encoder(c, audio_weights) if audio is None else self._check_audio(c, audio)
+            for c in (first, second)
+            if c
+        }
         if audio_weights is not None and set(self.encoders) == {"logmel"}:
-            raise AvsctlError(f"The models hear logmel, which has no weights: leave out --audio-weights {audio_weights}.")
+            raise AvsctlError(f"The models hear logmel, which has no weights: drop --audio-weights {audio_weights}.")
         self.names, self.colours = self._classes(clips)
 
     def _load_encoder(self, checkpoint: Checkpoint, weights: Path | None) -> str:
@@ -170,6 +183,16 @@ class Segmenter:
             raise AvsctlError(
                 f"{checkpoint.path} hears {model.audio_dim} numbers a second, {name} gives "
                 f"{self.encoders[name].dim}. Give another --audio-weights, or the run's folder."
+            )
+        return name
+
+    def _check_audio(self, checkpoint: Checkpoint, audio: AudioCache) -> str:
+        dim = self._models[checkpoint.task].audio_dim
+        name = checkpoint.run.record["data"]["encoder"] if checkpoint.run else audio.encoder
+        if (name, dim) != (audio.encoder, audio.dim):
+            raise AvsctlError(
+                f"{checkpoint.name} hears {name} ({dim} numbers), but {audio.path} holds {audio.encoder} "
+                f"({audio.dim}). Run 'avsctl extract-audio --encoder {name} --overwrite'."
             )
         return name
 

@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avsctl.caches.files import read_json, sync_folder
+from avsctl.caches.clips import ClipCache
+from avsctl.caches.files import hash_of, read_json, sync_folder
 from avsctl.errors import AvsctlError
+from avsctl.stages.visualize_models import Checkpoint
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What `visualize` wrote.
+
+    Args:
+        record: the JSON that was written last, and its content.
+        files: everything, the JSON among it.
+        summary: one line on what sounded.
+        fresh: False where an earlier run had done the same already.
+    """
+
+    record: Path
+    content: dict[str, Any]
+    files: list[Path]
+    summary: str
+    fresh: bool
+
+
+def describe(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
+    """A checkpoint as the JSON names it.
+
+    Raises: AvsctlError: If its file is missing.
+    """
+    if checkpoint is None:
+        return None
+    if not checkpoint.path.is_file():
+        raise AvsctlError(f"No checkpoint at {checkpoint.path}. Make one with 'avsctl train-{checkpoint.task}'.")
+    return {"name": checkpoint.name, "path": str(checkpoint.path), "sha256": file_hash(checkpoint.path)}
 
 
 def file_hash(path: Path) -> str:
@@ -21,6 +55,11 @@ def file_hash(path: Path) -> str:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def colours_hash(clips: ClipCache | None) -> str:
+    """What names and colours the workspace's clips give to results."""
+    return "" if clips is None else hash_of(json.dumps(clips.classes), clips.palette.tobytes())
 
 
 def finished(record: Path, fingerprint: str, outputs: Sequence[Path], overwrite: bool) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@
 | options | fps, alpha, prior_form, precision, audio_weights |
 | versions | avsctl, torch |
 | classes | by name: index, colour, seconds (of sounding), intervals [[start, end], …], area and confidence (means) |
-| frames | one per frame the model saw, in order: time, mask (file below `<stem>-masks`), and classes: name, area, confidence |
+| frames | one per frame the model saw: time, mask (file in `<stem>-masks`), classes: name, area, confidence |
 | notes | what was unusual about the video |
 | outputs | names of the files and folders beside the JSON: overlay, sheets, masks |
 

@@ -5,56 +5,32 @@ from __future__ import annotations
 import json
 import logging
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of, write_json
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
 from avsctl.rendering.images import encode_index
-from avsctl.rendering.overlay import draw_masks, interpolate_masks
+from avsctl.rendering.overlay import draw_masks
 from avsctl.rendering.sheet import CELL_WIDTH, second_row
 from avsctl.rendering.sound import read_audio
 from avsctl.rendering.video import VideoInfo, open_video, read_frames
 from avsctl.rendering.video_writer import VideoWriter
-from avsctl.stages.visualize_models import MAP_SIZE, Checkpoint, Segmenter, choose_checkpoints, default_prior_form
-from avsctl.stages.visualize_output import file_hash, finished, whole_outputs
+from avsctl.stages.visualize_keys import FRAMES_AT_ONCE, MAX_SIDE, MapSpool, fitted, fitted_size, key_maps, mask_between
+from avsctl.stages.visualize_models import Segmenter, choose_checkpoints, default_prior_form
+from avsctl.stages.visualize_output import Drawn, colours_hash, describe, file_hash, finished, whole_outputs
 from avsctl.stages.visualize_record import Timeline, mask_name, presences, summary, versions
 from avsctl.stages.visualize_sheets import SheetPages
 from avsctl.stages.visualize_sound import SoundWindows
 from avsctl.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-FRAMES_AT_ONCE = 16
-MAX_SIDE = 1920
-"""Larger pictures are drawn at this long side: H.264 players stop at little more."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What `visualize` wrote.
-
-    Args:
-        record: the JSON that was written last, and its content.
-        files: everything, the JSON among it.
-        summary: one line on what sounded.
-        fresh: False where an earlier run had done the same already.
-    """
-
-    record: Path
-    content: dict[str, Any]
-    files: list[Path]
-    summary: str
-    fresh: bool
-
 
 def visualize_video(
     workspace: Workspace,
@@ -117,18 +93,6 @@ def visualize_video(
     return drawn(record, content, fresh=True)
 
 
-def describe(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
-    """A checkpoint as the JSON names it.
-
-    Raises: AvsctlError: If its file is missing.
-    """
-    if checkpoint is None:
-        return None
-    if not checkpoint.path.is_file():
-        raise AvsctlError(f"No checkpoint at {checkpoint.path}. Make one with 'avsctl train-{checkpoint.task}'.")
-    return {"name": checkpoint.name, "path": str(checkpoint.path), "sha256": file_hash(checkpoint.path)}
-
-
 def outputs_of(out: Path, stem: str) -> list[Path]:
     """What a video of this name has, or would have, in `out`."""
     pages = [path for path in out.glob("*.png") if _is_page(path.stem, f"{stem}-sheet")] if out.is_dir() else []
@@ -143,42 +107,6 @@ def drawn(record: Path, content: dict[str, Any], *, fresh: bool) -> Drawn:
 
 def _is_page(name: str, sheet: str) -> bool:
     return name == sheet or (name.startswith(f"{sheet}-") and name[len(sheet) + 1 :].isdigit())
-
-
-def colours_hash(clips: ClipCache | None) -> str:
-    """What names and colours the workspace's clips give to results."""
-    return "" if clips is None else hash_of(json.dumps(clips.classes), clips.palette.tobytes())
-
-
-@dataclass
-class _Key:
-    """The maps of a seen frame: (k, 112, 112) float16 of the classes that win somewhere, the background first."""
-
-    time: float
-    classes: np.ndarray
-    maps: np.ndarray
-
-
-class _Spool:
-    """Keeps the seen frames' maps on disk between the two passes, so that memory stays flat."""
-
-    def __init__(self, folder: Path):
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
-        self._index: list[tuple[float, list[int]]] = []
-
-    def add(self, key: _Key) -> None:
-        self._index.append((key.time, key.classes.tolist()))
-        self._file.write(np.ascontiguousarray(key.maps, np.float16).tobytes())
-
-    def __iter__(self) -> Iterator[_Key]:
-        self._file.seek(0)
-        for time, classes in self._index:
-            data = self._file.read(len(classes) * MAP_SIZE * MAP_SIZE * 2)
-            maps = np.frombuffer(data, np.float16).reshape(len(classes), MAP_SIZE, MAP_SIZE)
-            yield _Key(time, np.array(classes), maps.astype(np.float32))
-
-    def close(self) -> None:
-        self._file.close()
 
 
 @dataclass
@@ -207,7 +135,7 @@ class _Work:
         info, segmenter = self.info, self.segmenter
         sound = self._read_sound()
         timeline = Timeline(segmenter.names, segmenter.colours)
-        spool = _Spool(self.folder)
+        spool = MapSpool(self.folder)
         try:
             sheets = self._look(SoundWindows(*(sound or (None, 1)), info.duration), spool, timeline)
             shown, lost = self._draw(spool, sound)
@@ -239,7 +167,7 @@ class _Work:
         wave, rate, _ = found
         return wave, rate
 
-    def _look(self, windows: SoundWindows, spool: _Spool, timeline: Timeline) -> list[str]:
+    def _look(self, windows: SoundWindows, spool: MapSpool, timeline: Timeline) -> list[str]:
         """Pass 1: what the models see and hear; returns the sheets' names."""
         titles = [title for title, has in zip(*self._columns(), strict=True) if has]
         names, colours = self.segmenter.names, self.segmenter.colours
@@ -277,19 +205,18 @@ class _Work:
             yield _Sight(seconds, self.segmenter.shrink(picture), thumbnail)
 
     def _predict(
-        self, batch: list[_Sight], windows: SoundWindows, spool: _Spool, timeline: Timeline, pages: SheetPages
+        self, batch: list[_Sight], windows: SoundWindows, spool: MapSpool, timeline: Timeline, pages: SheetPages
     ) -> None:
         times = np.array([sight.time for sight in batch])
         sounds = {name: windows.embed(encoder, times) for name, encoder in self.segmenter.encoders.items()}
         seen = self.segmenter.predict([sight.inputs for sight in batch], sounds)
         for number, (sight, entries) in enumerate(zip(batch, presences(seen.maps), strict=True)):
-            classes = np.array([0, *(entry.index for entry in entries)])
-            key = _Key(sight.time, classes, seen.maps[number].numpy()[classes])
+            key = key_maps(sight.time, seen.maps[number], entries)
             spool.add(key)
             timeline.add(sight.time, entries)
             if sight.thumbnail is None:
                 continue
-            mask = _mask(key, sight.thumbnail.shape[1::-1])
+            mask = mask_between(key, sight.thumbnail.shape[1::-1])
             has_prior = seen.prior is not None
             row = second_row(
                 sight.time if sight.time % 1 > 0.05 else float(round(sight.time)),
@@ -302,7 +229,7 @@ class _Work:
             )
             pages.add(row, [mask])
 
-    def _draw(self, spool: _Spool, sound: tuple[np.ndarray, int] | None) -> tuple[int, int]:
+    def _draw(self, spool: MapSpool, sound: tuple[np.ndarray, int] | None) -> tuple[int, int]:
         """Pass 2: draw over every frame; returns how many were shown and lost."""
         info, masks = self.info, self.folder / f"{self.stem}-masks"
         masks.mkdir()
@@ -317,7 +244,7 @@ class _Work:
             for seconds, picture in self.track(stream, "drawing", len(info.times)):
                 while after is not None and seconds >= after.time:
                     here, after = after, next(keys, None)
-                mask = _mask(here, (width, height), after, seconds)
+                mask = mask_between(here, (width, height), after, seconds)
                 if saved is not here:
                     (masks / mask_name(here.time)).write_bytes(encode_index(mask, self.segmenter.colours))
                     saved = here
@@ -326,37 +253,3 @@ class _Work:
                 writer.write(picture, seconds)
             writer.close(info.duration)
         return stream.shown, stream.lost
-
-
-def _mask(key: _Key, size: tuple[int, int], after: _Key | None = None, seconds: float = 0.0) -> np.ndarray:
-    """(height, width) class indices at a key, or on the way from it to the one after."""
-    part = 0.0 if after is None else (seconds - key.time) / (after.time - key.time)
-    if after is None or part <= 0:
-        classes, start, end = key.classes, key.maps, key.maps
-    else:
-        classes = np.union1d(key.classes, after.classes)
-        start, end = _spread(key, classes), _spread(after, classes)
-    if len(classes) == 1:
-        return np.zeros(size[::-1], np.uint8)
-    return interpolate_masks(start, end, min(max(part, 0.0), 1.0), size=size, classes=classes)
-
-
-def _spread(key: _Key, classes: np.ndarray) -> np.ndarray:
-    """The key's maps in the order of `classes`; zero where a class doesn't appear."""
-    maps = np.zeros((len(classes), *key.maps.shape[1:]), np.float32)
-    maps[np.searchsorted(classes, key.classes)] = key.maps
-    return maps
-
-
-def fitted_size(width: int, height: int, side: int) -> tuple[int, int]:
-    """Width and height with the long side at most `side`, the shape kept."""
-    scale = min(1.0, side / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def fitted(picture: np.ndarray, side: int) -> np.ndarray:
-    """The picture, shrunk where its long side is above `side`."""
-    size = fitted_size(picture.shape[1], picture.shape[0], side)
-    if size == picture.shape[1::-1]:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
