@@ -6,7 +6,7 @@ One number, the severity in [0, 1], turns the truth (0) into nonsense (1) throug
 |---|---|
 | wrong borders | the outline is smoothed, moved in or out, and wobbles |
 | missed sources | one source of the frame shrinks away, mostly throughout the clip |
-| silent objects included | what sounds in another second of the clip appears; else a region of an object's shape elsewhere |
+| silent objects included | what sounds in another second of the clip appears; else an object's shape elsewhere |
 | failed frames | nothing is marked, or a blob over most of the picture |
 | collapse | near severity 1 only: nothing in frames with sound, all in frames without |
 
@@ -34,6 +34,8 @@ RAMP = 0.05
 """How much severity an error takes from its first pixel to its full size."""
 SOFTNESS = 0.4
 """Width of a border between 0.27 and 0.73, in cells of the grid."""
+FADES = 0.15
+"""Severity from which on the outline is no finer than the grid."""
 FAR = 1e3
 # The chance that an error has set in by severity s is s to this power: borders first, failures last.
 MISSED, SILENT, GHOST, FAILED, COLLAPSED = 1.6, 1.0, 2.0, 2.5, 8.0
@@ -89,7 +91,7 @@ class SimulatedFrame:
         chances = _Chances(seed, uid, frame)
         self._coarse = _shrink(self.target, self.side)
         self.empty = not self.target.any()
-        self._distance, nearest = _signed_distance(self._coarse)
+        self._distance = _signed_distance(self._coarse)
         sources, count = _sources(self._coarse, semantic_label(classes, self.side))
         self._radius = max(1.0, float(np.sqrt(self._coarse.sum() / max(count, 1) / np.pi)))
         noise = _smooth_noise(chances.generator("border", frame), self.side)
@@ -97,8 +99,8 @@ class SimulatedFrame:
         if not self.empty:
             smoothed = ndimage.gaussian_filter(self._distance, 0.4 * self._radius, mode="nearest")
             self._border += smoothed - self._distance
-        self._missed = _onsets_of_sources(sources, count, nearest, chances)
-        self._additions = self._find_additions(_shrink(elsewhere & ~self.target, self.side), noise, chances)
+        self._missed = _onsets_of_sources(sources, count, chances)
+        self._additions = self._find_additions(_apart(_shrink(elsewhere, self.side), self._coarse), noise, chances)
         self._fails = chances.onset("failed", FAILED)
         self._collapses = chances.onset("collapsed", COLLAPSED)
         if chances.generator("kind", frame).random() < 0.4 or self.empty:
@@ -110,7 +112,7 @@ class SimulatedFrame:
     def _find_additions(self, silent: np.ndarray, noise: np.ndarray, chances: _Chances) -> list[_Addition]:
         found = []
         if silent.sum() >= 4:
-            field = _signed_distance(silent)[0] + 0.3 * noise
+            field = _signed_distance(silent) + 0.3 * noise
             found.append(_Addition(field, chances.onset("silent", SILENT)))
         rng = chances.generator("ghost", chances.frame)
         field = _small_blob(rng, self.side) if self.empty else _copied_shape(rng, self._distance, self._coarse)
@@ -137,7 +139,7 @@ class SimulatedFrame:
             self._detail = np.where(self.target, np.maximum(exact, 0.1), np.minimum(exact, -0.1)) - exact
         border, others, shift = self._fields(severity)
         size = len(self.target)
-        field = _enlarge(self._distance + border, size) + (1 - severity) * self._detail
+        field = _enlarge(self._distance + border, size) + max(0.0, 1 - severity / FADES) * self._detail
         field = np.maximum(field, _enlarge(others, size)) + shift
         return to_bytes(0.5 + self._confidence * (expit(field / SOFTNESS) - 0.5))
 
@@ -179,31 +181,39 @@ def _enlarge(field: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(field.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR))
 
 
-def _signed_distance(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance to the border in cells, above 0 inside; and for each cell the place of the nearest marked one."""
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Distance to the border in cells, above 0 inside."""
     if not mask.any():
-        return np.full(mask.shape, -FAR), np.indices(mask.shape)
-    outside, nearest = ndimage.distance_transform_edt(~mask, return_indices=True)
+        return np.full(mask.shape, -FAR)
     inside = ndimage.distance_transform_edt(mask) if not mask.all() else np.full(mask.shape, float(len(mask)))
-    return np.where(mask, inside - 0.5, 0.5 - outside), nearest
+    return np.where(mask, inside - 0.5, 0.5 - ndimage.distance_transform_edt(~mask))
 
 
 def _sources(mask: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, int]:
     """Connected regions of one class, numbered from 1 in the order of their class; and how many there are."""
     numbers, count = np.zeros(mask.shape, np.int64), 0
     for value in np.unique(classes[mask]):
+        if value == 0:  # a border cell, whose middle is just outside; it goes to the source beside it
+            continue
         regions, found = ndimage.label(mask & (classes == value))
         numbers[regions > 0] = regions[regions > 0] + count
         count += found
-    return numbers, count
+    return (numbers, count) if count else ndimage.label(mask)
 
 
-def _onsets_of_sources(sources: np.ndarray, count: int, nearest: np.ndarray, chances: _Chances) -> np.ndarray | None:
+def _onsets_of_sources(sources: np.ndarray, count: int, chances: _Chances) -> np.ndarray | None:
     """For each cell, when the source nearest to it starts to be missed."""
     if not count:
         return None
+    nearest = ndimage.distance_transform_edt(sources == 0, return_distances=False, return_indices=True)
     onsets = np.array([chances.onset(f"missed {source}", MISSED) for source in range(1, count + 1)])
     return onsets[sources[tuple(nearest)] - 1]
+
+
+def _apart(regions: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The connected regions that do not touch `mask`: other things, not the same one moved on."""
+    numbers, _ = ndimage.label(regions)
+    return regions & ~np.isin(numbers, np.unique(numbers[mask]))
 
 
 def _smooth_noise(rng: np.random.Generator, side: int) -> np.ndarray:

@@ -140,11 +140,11 @@ class _Import:
 
 def read_binary_labels(clips: ClipCache, clip: int, size: int, rule: str) -> tuple[np.ndarray, np.ndarray]:
     """(T, size, size) uint8 of 0 and 1, all 0 where a frame has no label, and (T,) bool: which have one."""
-    labels = [
-        binary_label(read_label(data), size, rule=rule, palette=clips.palette) if data else np.zeros((size, size), np.uint8)
-        for data in clips.label_bytes(clip)
-    ]  # fmt: skip
-    return np.stack(labels), clips.labelled(clip)
+    labels = np.zeros((clips.frame_count(clip), size, size), np.uint8)
+    for t, data in enumerate(clips.label_bytes(clip)):
+        if data:
+            labels[t] = binary_label(read_label(data), size, rule=rule, palette=clips.palette)
+    return labels, clips.labelled(clip)
 
 
 def check_export(folder: Path) -> None:

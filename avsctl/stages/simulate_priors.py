@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 SEVERITIES = np.linspace(0.0, 1.0, 26)
 SAMPLE = 160
 """Frames of a group that are drawn in full to calibrate it; all others only on the coarse grid."""
-TRIES = 14
+GUIDED, TRIES = 4, 16
 CLOSE_ENOUGH = 0.001
 ALLOWED = 0.01
 CLIPS_PER_PART = 16
@@ -172,11 +172,11 @@ class _Calibration:
         curve = np.concatenate([curve for _, curve in clips]).mean(0)
         sample, sample_curve = self._sample(clips)
 
-        def estimate(severity: float) -> float:
+        def score(severity: float) -> float:
             off = np.interp(severity, SEVERITIES, curve) - np.interp(severity, SEVERITIES, sample_curve)
             return float(np.mean([frame.iou(severity) for frame in sample]) + off)
 
-        return group, find_severity(estimate, self.miou, start=float(np.interp(-self.miou, -curve, SEVERITIES)))
+        return group, find_severity(score, self.miou, curve)
 
     def _sample(self, clips: list[tuple[int, np.ndarray]]) -> tuple[list[SimulatedFrame], np.ndarray]:
         """Frames spread evenly over the group, and their mean curve."""
@@ -192,25 +192,27 @@ class _Calibration:
         return frames, np.concatenate([curves[clip][rows] for clip, rows in chosen.items()]).mean(0)
 
 
-def find_severity(score, wanted: float, *, start: float) -> float:
-    """The severity in [0, 1] whose score comes closest to `wanted`, by halving a bracket around it.
+def find_severity(score: Callable[[float], float], wanted: float, curve: np.ndarray) -> float:
+    """The severity in [0, 1] whose score comes closest to `wanted`.
 
     Args:
         score: a function of the severity, 1 at 0 and 0 at 1, continuous, falling on the whole.
-        start: where to look first.
+        curve: nearly the same at `SEVERITIES`; where it fails as a guide, the bracket is halved.
     """
-    low, high, severity = 0.0, 1.0, min(max(start, 0.0), 1.0)
-    best, least = severity, np.inf
+    falling = np.minimum.accumulate(curve)
+    low, high, aim = 0.0, 1.0, wanted
+    best, least = 0.0, np.inf
     for attempt in range(TRIES):
+        severity = float(np.interp(-aim, -falling, SEVERITIES))
+        if attempt >= GUIDED or not low < severity < high:
+            severity = (low + high) / 2
         error = score(severity) - wanted
         if abs(error) < least:
             best, least = severity, abs(error)
         if least < CLOSE_ENOUGH:
             break
         low, high = (severity, high) if error > 0 else (low, severity)
-        # The first guess is good: look near it before halving what is left.
-        step = 0.02 * 2**attempt if attempt < 3 else 1.0
-        severity = min((low + high) / 2, low + step) if error > 0 else max((low + high) / 2, high - step)
+        aim = float(np.interp(severity, SEVERITIES, falling)) - error
     return best
 
 
