@@ -56,7 +56,7 @@ RECIPES = {
     "swin-b-384": Recipe(),
     "tiny": Recipe(
         schedule="scratch",
-        epochs={"s4": 40, "ms3": 40, "v2": 40, "all": 20},
+        epochs={"s4": 60, "ms3": 60, "v2": 60, "all": 24},
         batch_clips=8,
         lr=1e-3,
         weight_decay=0.05,

@@ -46,15 +46,17 @@ PRESETS: dict[str, dict[str, dict[str, dict]]] = {
                 "prior_keys": True,
             },
         },
+        # Learns from scratch in minutes on a CPU: timm's smallest residual network, and the pyramid of the paper's
+        # text, which needs fewer steps than deformable attention.
         "tiny": {
             "all": {
-                "image_size": 128,
-                "backbone": "resnet10t",
+                "image_size": 96,
+                "backbone": "test_resnet",
                 "backbone_options": {},
                 "backbone_adapters": False,
                 "drop_path": 0.0,
                 "normalization": "imagenet",
-                "pixel_decoder": "deformable",
+                "pixel_decoder": "fpn",
                 "adapters": "none",
                 "hidden_dim": 64,
                 "mask_dim": 64,

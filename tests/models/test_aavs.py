@@ -12,6 +12,7 @@ SMALL = {
     "image_size": 64,
     "hidden_dim": 32,
     "mask_dim": 32,
+    "pixel_decoder": "deformable",
     "pixel_layers": 1,
     "pixel_hidden": 32,
     "decoder_layers": 4,

@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from avsctl_models import SegmentationOutput, outputs, semantic_inference, targets_from_labels
+from avsctl_models import (
+    SegmentationOutput,
+    outputs,
+    semantic_decision,
+    semantic_inference,
+    targets_from_labels,
+)
 from avsctl_models.positions import sine_positions
 from avsctl_models.prior import fuse_prior, prior_attention_mask, robust_audio_keys
 
@@ -81,3 +87,16 @@ def test_position_codes_turn_once_per_axis():
     torch.testing.assert_close(rows[1, :, 0], turn.cos(), atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="multiple of 4"):
         sine_positions(4, 4, 6)
+
+
+def test_the_decision_is_the_argmax_of_all_class_maps():
+    generator = torch.Generator().manual_seed(5)
+    for classes, sharpness in ((3, 1.0), (40, 1.0), (40, 12.0)):
+        output = SegmentationOutput(
+            class_logits=sharpness * torch.randn(3, 9, classes + 1, generator=generator),
+            mask_logits=sharpness * torch.randn(3, 9, 12, 16, generator=generator),
+            input_size=(48, 64),
+        )
+        for size in ((48, 64), (30, 90), (224, 224)):
+            expected = semantic_inference(output, size).argmax(1).to(torch.uint8)
+            assert torch.equal(semantic_decision(output, size), expected)

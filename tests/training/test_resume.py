@@ -1,0 +1,107 @@
+"""A run that was stopped anywhere and continued equals one that never stopped."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from avsctl.configs import resolve_training
+from avsctl.errors import AvsctlError
+from avsctl.stages.train import train
+from avsctl.workspace import Run, Workspace
+
+OPTIONS = {"image_size": 64, "epochs": 2, "batch_clips": 2, "max_steps": 3, "subset": "ms3"}
+
+
+class StopAfter:
+    """Progress that stops the run after so many steps."""
+
+    def __init__(self, steps: int):
+        self.left = steps
+
+    def __call__(self, items, description="", total=None):
+        for item in items:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            yield item
+
+
+def _config(task: str, **given):
+    return resolve_training(task, "tiny", "ms3", {**OPTIONS, **given})
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tiny_workspace, workspace_copy, tmp_path, steps):
+    config = _config("avs", batch_clips=1, max_steps=2, seed=11)
+    straight = train(Workspace(workspace_copy(tiny_workspace)), config, device="cpu")
+    other = Workspace(tmp_path / "other")
+    other.root.mkdir()
+    for name in ("clips.h5", "audio.h5"):
+        (other.root / name).symlink_to(tiny_workspace / name)
+    with pytest.raises(KeyboardInterrupt):
+        train(other, config, device="cpu", checkpoint_minutes=1e-9, track=StopAfter(steps))
+    assert not Run(other.run_folder("avs", config.run_name)).complete
+    resumed = train(other, config, device="cpu", resume=True)
+    for name in ("model.safetensors", "last.safetensors", "record.json", "config.json"):
+        assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+def test_a_complete_run_is_left_alone_and_an_unfinished_one_asks(tiny_workspace, workspace_copy):
+    workspace = Workspace(workspace_copy(tiny_workspace))
+    config = _config("avs", epochs=1, max_steps=1)
+    folder = train(workspace, config, device="cpu")
+    before = (folder / "model.safetensors").stat().st_mtime_ns
+    train(workspace, config, device="cpu")
+    assert (folder / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(AvsctlError, match="a run with other options .lr.*--overwrite"):
+        train(workspace, _config("avs", epochs=1, max_steps=1, lr=0.5), device="cpu")
+    record = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps({**record, "complete": False}))
+    with pytest.raises(AvsctlError, match="unfinished run. Add --resume"):
+        train(workspace, config, device="cpu")
+
+
+def test_training_stops_on_a_loss_that_is_no_number_and_names_the_clips(tiny_workspace, workspace_copy, monkeypatch):
+    from avsctl_models import Criterion
+
+    workspace = Workspace(workspace_copy(tiny_workspace))
+    nan = {"loss": torch.tensor(float("nan"), requires_grad=True)}
+    monkeypatch.setattr(Criterion, "forward", lambda self, *given, **more: nan)
+    with pytest.raises(AvsctlError, match=r"loss became nan at epoch 1, step 1 \(clips .+\)"):
+        train(workspace, _config("avs"), device="cpu")
+
+
+def test_base_weights_may_not_change_under_a_resumed_run(tiny_workspace, workspace_copy):
+    from avsctl.training.checkpoint import read_position
+
+    workspace = Workspace(workspace_copy(tiny_workspace))
+    config = _config("avs")
+    with pytest.raises(KeyboardInterrupt):
+        train(workspace, config, device="cpu", checkpoint_minutes=1e-9, track=StopAfter(1))
+    last = workspace.run_folder("avs", config.run_name) / "last.safetensors"
+    assert read_position(last)["epoch"] == 1
+    data = bytearray(last.read_bytes())
+    place = data.index(b"frozen") + 12
+    data[place] = ord("0") if data[place] != ord("0") else ord("1")
+    last.write_bytes(data)
+    with pytest.raises(AvsctlError, match="belongs to other base weights"):
+        train(workspace, config, device="cpu", resume=True)
+
+
+def test_stage_two_trains_with_and_without_a_prior(tiny_workspace, workspace_copy):
+    workspace = Workspace(workspace_copy(tiny_workspace))
+    for prior in ("oracle", "none"):
+        folder = train(workspace, _config("avss", prior=prior, epochs=1, max_steps=1), device="cpu")
+        record = Run(folder).record
+        assert record["complete"] and record["data"]["prior"] == (None if prior == "none" else "oracle")
+        assert record["model"]["settings"]["prior_fusion"] is (prior == "oracle")
+        assert (folder / "curve.png").stat().st_size > 1000
+
+
+def test_a_prior_that_is_not_there_names_its_command(tiny_workspace, workspace_copy):
+    workspace = Workspace(workspace_copy(tiny_workspace))
+    with pytest.raises(AvsctlError, match="predict-priors --level low"):
+        train(workspace, _config("avss", prior="low"), device="cpu")

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from avsctl.configs import resolve_training
+from avsctl.training.schedule import epoch_batches, learning_rate, phase_of, set_phase
+from avsctl_models import create_model
+
+SWIN = {
+    "image_size": 96,
+    "backbone_options": {"embed_dim": 16, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 4, 8), "window_size": 3},
+    "hidden_dim": 32,
+    "mask_dim": 32,
+}
+
+
+@pytest.mark.parametrize("task, switch", [("avs", 15), ("avss", 10)])
+def test_the_released_recipe_switches_phase_after_a_half_or_a_third(task, switch):
+    config = resolve_training(task, "swin-b-384", "s4", {})
+    assert config.epochs == 30
+    assert [phase_of(epoch, config) for epoch in (switch - 1, switch)] == [1, 2]
+    assert [learning_rate(0, 100, phase, config) for phase in (1, 2)] == [1e-3, 1e-4]
+
+
+def test_the_paper_trains_ms3_for_fifty_epochs_one_clip_a_step():
+    config = resolve_training("avs", "swin-b-384", "ms3", {})
+    assert (config.epochs, config.batch_clips, config.clip_norm, config.s4_frames) == (50, 1, 0.01, "repeat")
+    config = resolve_training("avss", "swin-b-384", "all", {})
+    assert (config.clip_norm, config.shuffle, config.weight_decay) == (None, False, 0.05)
+
+
+def test_what_is_given_goes_before_the_recipe():
+    config = resolve_training("avs", "tiny", "all", {"epochs": 3, "lr": None, "shuffle": False})
+    assert (config.epochs, config.shuffle) == (3, False)
+    assert config.lr == resolve_training("avs", "tiny", "all", {}).lr
+
+
+def test_the_rate_rises_then_falls_to_a_hundredth():
+    config = replace(resolve_training("avs", "tiny", "all", {}), warmup=0.1)
+    rates = [learning_rate(step, 1000, 1, config) for step in range(1000)]
+    assert max(rates) == pytest.approx(config.lr)
+    assert rates.index(max(rates)) in (99, 100)
+    assert rates[-1] == pytest.approx(config.lr / 100, rel=0.01)
+
+
+@pytest.mark.parametrize("task", ["avs", "avss"])
+def test_phases_train_adapters_and_leave_the_pretrained_weights(task):
+    model = create_model("aavs", preset="swin-b-384", task=task, **SWIN)
+    config = resolve_training(task, "swin-b-384", "all", {})
+    set_phase(model, 1, config)
+    first = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert not any(name.startswith("backbone") for name in first) and any(".adapter." in name for name in first)
+    assert all(not parameter.any() for adapter in model.backbone.adapters() for parameter in adapter.parameters())
+    set_phase(model, 2, config)
+    second = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    new = second - first
+    assert first < second and all(name.startswith("backbone") and ".adapter." in name for name in new)
+    assert any(parameter.any() for adapter in model.backbone.adapters() for parameter in adapter.parameters())
+
+
+def test_the_order_of_clips_depends_on_seed_and_epoch_alone():
+    config = resolve_training("avs", "tiny", "all", {"batch_clips": 4})
+    assert epoch_batches(10, config, 2, 5) == epoch_batches(10, config, 2, 5)
+    assert epoch_batches(10, config, 2, 5) != epoch_batches(10, config, 3, 5)
+    assert sorted(sum(epoch_batches(10, config, 2, 5), [])) == list(range(10))
+    plain = replace(config, shuffle=False)
+    assert epoch_batches(10, plain, 7, 5) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def test_training_from_scratch_trains_everything():
+    model = create_model("aavs", preset="tiny", image_size=64)
+    optimizer = set_phase(model, 1, resolve_training("avs", "tiny", "all", {}))
+    assert len(optimizer.param_groups[0]["params"]) == len(list(model.parameters()))
+    assert isinstance(optimizer, torch.optim.AdamW)
