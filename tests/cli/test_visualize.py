@@ -1,0 +1,127 @@
+"""`avsctl visualize` as one types it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from avsctl.cli import cli
+from avsctl.cli._console import run_guarded
+
+sys.path.append(str(Path(__file__).parents[1] / "rendering"))
+from made_videos import make_video  # noqa: E402
+
+
+@pytest.fixture
+def avsctl(monkeypatch, capfd, two_stage_workspace, tmp_path):
+    """Run a command on the two-stage workspace; gives exit code, stdout and stderr."""
+    monkeypatch.setenv("AVSCTL_WORKSPACE", str(two_stage_workspace))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    terminate = signal.getsignal(signal.SIGTERM)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
+        code = run_guarded(cli)
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    yield run
+    signal.signal(signal.SIGTERM, terminate)
+
+
+@pytest.fixture
+def video(tmp_path):
+    wave = np.random.default_rng(0).uniform(-0.3, 0.3, 16000).astype(np.float32)
+    frames = [np.full((48, 64, 3), 20 * n, np.uint8) for n in range(10)]
+    return make_video(tmp_path / "a clip.mp4", frames, [n / 10 for n in range(10)], wave=wave)
+
+
+def test_it_prints_the_runs_the_paths_and_what_sounded(avsctl, video):
+    code, out, err = avsctl("visualize", video, "--out", "drawn", "--device", "cpu")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[:4] == [
+        "drawn/a clip-overlay.mp4", "drawn/a clip-sheet.png", "drawn/a clip-masks", "drawn/a clip.json"
+    ]  # fmt: skip
+    assert all(Path(line).exists() for line in lines[:4])
+    assert lines[-1].startswith(("sounded: ", "nothing sounded"))
+    assert "avs: aavs-tiny-all-none-s3407" in err
+    assert "avss: aavs-tiny-all-oracle-s3407" in err
+    assert list(Path("drawn").glob(".*")) == []
+
+
+def test_a_second_time_says_that_it_is_up_to_date(avsctl, video):
+    first = avsctl("visualize", video, "--out", "drawn", "--device", "cpu")
+    code, out, _ = avsctl("visualize", video, "--out", "drawn", "--device", "cpu")
+    assert code == 0
+    assert "up to date" in out
+    assert out.splitlines()[-1] == first[1].splitlines()[-1]
+
+
+def test_json_is_for_machines(avsctl, video):
+    code, out, _ = avsctl("visualize", video, "--out", "drawn", "--device", "cpu", "--json")
+    assert code == 0
+    content = json.loads(out)
+    assert content["fresh"] is True
+    assert content["video"]["frames_shown"] == 10
+    assert content["models"]["avss"]["name"] == "aavs-tiny-all-oracle-s3407"
+
+
+def test_clips_of_the_workspace(avsctl):
+    code, out, err = avsctl(
+        "visualize", "--split", "test", "--clips", "1", "--subset", "s4", "--out", "drawn", "--device", "cpu"
+    )
+    assert code == 0, err
+    assert "drawn/clips-test-s4/summary.png" in out
+    assert out.splitlines()[-1].startswith("1 clips: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "For example: 'avsctl visualize video.mp4'"),
+        (["video.mp4", "--split", "test"], "not both"),
+        (["video.mp4", "--clips", "3"], "--clips belongs to --split"),
+        (["--split", "test", "--fps", "2"], "--fps belongs to a video"),
+        (["video.mp4", "--fps", "0"], "--fps"),
+        (["video.mp4", "--alpha", "1.5"], "--alpha"),
+        (["none.mp4"], "no video at none.mp4"),
+        (["."], "is a folder"),
+        (["--split", "test", "--subset", "s5"], "no clip of subset s5"),
+    ],
+)
+def test_wrong_use_is_one_clear_error(avsctl, tmp_path, words, says):
+    code, out, err = avsctl("visualize", *words)
+    assert code == 2
+    assert out == ""
+    assert says in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_video_is_one_clear_line_and_leaves_nothing(avsctl, video, tmp_path):
+    soundfile.write(tmp_path / "sound.wav", np.zeros(1600), 16000)
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:300])
+    before = sorted(tmp_path.iterdir())
+    for name, says in (("sound.wav", "sound only"), ("empty.mp4", "empty"), ("cut.mp4", "cannot be opened")):
+        code, out, err = avsctl("visualize", name, "--out", "drawn")
+        assert (code, out) == (2, "")
+        (line,) = err.splitlines()
+        assert line.startswith("error: ")
+        assert says in line
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_workspace_without_runs_names_what_to_run(avsctl, video):
+    code, out, err = avsctl("visualize", video, "--workspace", "elsewhere")
+    assert (code, out) == (2, "")
+    assert "avsctl train-avs" in err
+    assert not Path("elsewhere").exists()

@@ -1,0 +1,316 @@
+"""Visualizing a video: what is written, when it says what sounded, and that nothing is left half done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from avsctl.errors import AvsctlError
+from avsctl.rendering.images import read_index
+from avsctl.rendering.sound import read_audio
+from avsctl.rendering.video import open_video, read_frames
+from avsctl.stages import visualize_models, visualize_video
+from avsctl.stages.visualize_models import SOUNDING, choose_checkpoints
+from avsctl.stages.visualize_record import Presence, Timeline, presences, summary
+from avsctl.stages.visualize_sound import SoundWindows
+from avsctl.workspace import Workspace
+from avsctl_models.audio.encoders import encoder
+
+sys.path.append(str(Path(__file__).parents[1] / "rendering"))
+from made_videos import make_video  # noqa: E402
+
+CLASS = 3
+RATE = 16000
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def workspace(two_stage_workspace):
+    return Workspace(two_stage_workspace)
+
+
+@pytest.fixture
+def moving(tmp_path):
+    """Two seconds at 20 frames a second: a white square goes right; noise in the second one."""
+    frames = []
+    for n in range(40):
+        picture = np.full((48, 96, 3), 30, np.uint8)
+        picture[12:36, n : n + 24] = 250
+        frames.append(picture)
+    wave = np.zeros(2 * RATE, np.float32)
+    wave[RATE:] = np.random.default_rng(0).uniform(-0.5, 0.5, RATE)
+    return make_video(tmp_path / "moving.mp4", frames, [n / 20 for n in range(40)], wave=wave)
+
+
+@pytest.fixture
+def bright_and_loud(monkeypatch):
+    """Models that know it all: what is bright sounds while it is loud. Records what they were given."""
+    calls = []
+
+    def maps(model, frames, audio, prior=None, *, size=224, precision="fp32"):
+        calls.append((model.spec["task"], prior))
+        bright = (frames.float().mean(1, keepdim=True) > 128).float()
+        loud = (audio[:, :64].mean(1) > -0.7).float()[:, None, None, None]
+        found = torch.zeros(len(frames), model.num_classes, size, size)
+        found[:, :1] = 0.4
+        index = 1 if model.spec["task"] == "avs" else CLASS
+        found[:, index : index + 1] = 0.8 * loud * torch.nn.functional.interpolate(bright, (size, size))
+        return found
+
+    monkeypatch.setattr(visualize_models, "class_maps", maps)
+    return calls
+
+
+def draw(workspace, video, out, **options):
+    return visualize_video.visualize_video(workspace, video, out=out, device="cpu", **options)
+
+
+def contents(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*")) if folder.exists() else None
+
+
+def test_the_overlay_has_every_frame_at_its_time_and_the_sound(workspace, tmp_path):
+    times = [0, 0.1, 0.15, 0.4, 0.9, 0.95, 1.3]
+    frames = [np.full((50, 70, 3), 40 + 20 * n, np.uint8) for n in range(len(times))]
+    wave = np.sin(np.arange(RATE) / RATE * 2 * np.pi * 440).astype(np.float32) / 2
+    video = make_video(tmp_path / "uneven.mp4", frames, times, wave=wave)
+    result = draw(workspace, video, tmp_path / "out")
+    overlay = open_video(tmp_path / "out/uneven-overlay.mp4")
+    np.testing.assert_allclose(overlay.times, open_video(video).times, atol=2e-4)  # the mp4's clock ticks at 90 kHz
+    assert overlay.duration == pytest.approx(open_video(video).duration, abs=2e-3)
+    (heard, rate, _), (given, _, _) = read_audio(overlay), read_audio(video)
+    length = min(len(heard), len(given))
+    assert rate == RATE
+    assert np.corrcoef(heard[:length, 0], given[:length, 0])[0, 1] > 0.99  # coded twice, in step
+    assert all(path.exists() for path in result.files)
+
+
+def test_a_class_is_reported_from_when_it_is_heard(workspace, moving, tmp_path, bright_and_loud):
+    content = draw(workspace, moving, tmp_path / "out").content
+    name = json.loads((tmp_path / "out/moving.json").read_text())
+    assert name == content
+    (found,) = content["classes"].values()
+    assert found["index"] == CLASS
+    ((start, end),) = found["intervals"]
+    assert 0.75 <= start <= 1.25  # noise begins at 1 s, and the window is centred
+    assert end == pytest.approx(2.0, abs=0.02)  # the last frame lasts as long as the file's clock says
+    assert [frame["time"] for frame in content["frames"]] == pytest.approx([n / 4 for n in range(8)])
+    assert found["area"] == pytest.approx(24 * 24 / (48 * 96), abs=0.02)
+    assert found["confidence"] == pytest.approx(0.8 / 1.2, abs=1e-3)
+    assert found["seconds"] == pytest.approx(end - start)
+
+
+def test_masks_follow_the_object_between_the_frames_the_model_saw(workspace, moving, tmp_path, bright_and_loud):
+    draw(workspace, moving, tmp_path / "out", alpha=1.0)
+    overlay = [picture for _, picture in read_frames(tmp_path / "out/moving-overlay.mp4")]
+    for number in (31, 33, 37):  # seen are 30, 35; the square begins at its number
+        tinted = np.ptp(overlay[number][26].astype(int), axis=1) > 40  # a colour where the picture was grey
+        columns = np.flatnonzero(tinted)
+        assert abs(columns.min() - number) <= 4
+        assert abs(columns.max() - (number + 23)) <= 4
+
+
+def test_masks_are_index_pictures_named_by_time(workspace, moving, tmp_path, bright_and_loud):
+    result = draw(workspace, moving, tmp_path / "out")
+    masks = sorted((tmp_path / "out/moving-masks").iterdir())
+    assert [path.name for path in masks] == [f"000{n // 4}.{n % 4 * 250:03d}.png" for n in range(8)]
+    assert [frame["mask"] for frame in result.content["frames"]] == [path.name for path in masks]
+    last = read_index(masks[-1])
+    truth = np.zeros((48, 96), bool)
+    truth[12:36, 35:59] = True
+    assert set(np.unique(last)) == {0, CLASS}
+    assert ((last == CLASS) == truth).mean() > 0.97
+    assert Image.open(masks[0]).mode == "P"
+    assert not read_index(masks[0]).any()
+
+
+@pytest.mark.parametrize("form", ["hard", "soft"])
+def test_stage_two_gets_the_prior_of_stage_one(workspace, moving, tmp_path, bright_and_loud, form):
+    draw(workspace, moving, tmp_path / "out", prior_form=form)
+    (first, none), (second, prior) = bright_and_loud
+    assert (first, none, second) == ("avs", None, "avss")
+    assert prior.shape == (8, 224, 224)
+    values = {0.0, 1.0} if form == "hard" else {0.0, round(0.8 / 1.2, 4)}
+    assert {round(value, 4) for value in prior[-1].unique().tolist()} == values
+
+
+def test_stage_one_alone_draws_what_sounds(workspace, moving, tmp_path, bright_and_loud, workspace_copy):
+    alone = workspace_copy(workspace.root)
+    shutil.rmtree(alone / "runs/avss")
+    content = draw(Workspace(alone), moving, tmp_path / "out").content
+    assert list(content["classes"]) == [SOUNDING[1]]
+    assert content["models"]["avss"] is None
+
+
+def test_a_video_without_sound_is_heard_as_silence_and_says_so(workspace, tmp_path, bright_and_loud):
+    video = make_video(tmp_path / "mute.mp4", [np.full((48, 64, 3), 250, np.uint8)] * 5, [n / 5 for n in range(5)])
+    result = draw(workspace, video, tmp_path / "out")
+    assert "it has no sound: the model hears silence" in result.content["notes"]
+    assert result.summary == "nothing sounded"
+    assert not open_video(tmp_path / "out/mute-overlay.mp4").has_audio
+
+
+def test_huge_pictures_are_drawn_smaller_and_it_is_noted(workspace, moving, tmp_path, monkeypatch):
+    monkeypatch.setattr(visualize_video, "MAX_SIDE", 64)
+    result = draw(workspace, moving, tmp_path / "out")
+    overlay = open_video(tmp_path / "out/moving-overlay.mp4")
+    assert (overlay.width, overlay.height) == (64, 32)
+    assert "drawn at 64 x 32 instead of 96 x 48" in result.content["notes"]
+
+
+def test_long_videos_get_pages_of_twenty_seconds(workspace, tmp_path, bright_and_loud):
+    frames = [np.full((32, 48, 3), 60, np.uint8)] * 23
+    video = make_video(tmp_path / "long.mp4", frames, range(23))
+    result = draw(workspace, video, tmp_path / "out", fps=1.0)
+    assert [path.name for path in result.files if "sheet" in path.name] == ["long-sheet.png", "long-sheet-2.png"]
+    assert draw(workspace, video, tmp_path / "out", fps=0.5, overwrite=True).fresh
+    assert not (tmp_path / "out/long-sheet-2.png").exists(), "a page of the earlier work is left"
+
+
+def test_the_same_work_is_done_once_and_other_work_needs_overwrite(workspace, moving, tmp_path, bright_and_loud):
+    out = tmp_path / "out"
+    first = draw(workspace, moving, out)
+    before = (out / "moving-overlay.mp4").stat().st_mtime_ns
+    again = draw(workspace, moving, out)
+    assert (first.fresh, again.fresh) == (True, False)
+    assert again.files == first.files
+    assert again.summary == first.summary
+    assert (out / "moving-overlay.mp4").stat().st_mtime_ns == before
+    with pytest.raises(AvsctlError, match="--overwrite"):
+        draw(workspace, moving, out, fps=2.0)
+    assert len(draw(workspace, moving, out, fps=2.0, overwrite=True).content["frames"]) == 4
+    assert len(list((out / "moving-masks").iterdir())) == 4
+
+
+def test_files_of_others_are_not_replaced(workspace, moving, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/moving.json").write_text("[]")
+    with pytest.raises(AvsctlError, match="--overwrite"):
+        draw(workspace, moving, tmp_path / "out")
+    assert contents(tmp_path / "out") == ["moving.json"]
+
+
+def test_nothing_is_left_when_drawing_fails(workspace, moving, tmp_path, monkeypatch):
+    monkeypatch.setattr(visualize_video, "draw_masks", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        draw(workspace, moving, tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_was_there_stays_when_overwriting_fails(workspace, moving, tmp_path, monkeypatch):
+    draw(workspace, moving, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    monkeypatch.setattr(visualize_video, "draw_masks", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        draw(workspace, moving, tmp_path / "out", overwrite=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_models_that_predict_nan_are_named(workspace, moving, tmp_path, monkeypatch):
+    bad = lambda model, frames, *given, size, **more: torch.full((len(frames), 2, size, size), torch.nan)  # noqa: E731
+    monkeypatch.setattr(visualize_models, "class_maps", bad)
+    with pytest.raises(AvsctlError, match="predicts NaN"):
+        draw(workspace, moving, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_newest_two_stage_run_goes_before_a_newer_single_stage_one(workspace, workspace_copy):
+    root = workspace_copy(workspace.root)
+    (root / "runs/avss/aavs-tiny-all-none-s3407/record.json").touch()
+    first, second = choose_checkpoints(Workspace(root))
+    assert (first.name, second.name) == ("aavs-tiny-all-none-s3407", "aavs-tiny-all-oracle-s3407")
+    shutil.rmtree(root / "runs/avss/aavs-tiny-all-oracle-s3407")
+    assert choose_checkpoints(Workspace(root))[1].name == "aavs-tiny-all-none-s3407"
+
+
+def test_without_stage_one_the_single_stage_run_serves_and_two_stages_are_refused(
+    workspace, workspace_copy, moving, tmp_path
+):
+    root = workspace_copy(workspace.root)
+    shutil.rmtree(root / "runs/avs")
+    first, second = choose_checkpoints(Workspace(root))
+    assert (first, second.name) == (None, "aavs-tiny-all-none-s3407")
+    with pytest.raises(AvsctlError, match="avsctl train-avs"):
+        draw(Workspace(root), moving, tmp_path / "out", avss="aavs-tiny-all-oracle-s3407")
+    assert not (tmp_path / "out").exists()
+
+
+def test_bare_checkpoints_serve_in_an_empty_folder(workspace, moving, tmp_path):
+    runs = workspace.root / "runs"
+    for task, run in (("avs", "aavs-tiny-all-none-s3407"), ("avss", "aavs-tiny-all-oracle-s3407")):
+        shutil.copy(runs / task / run / "model.safetensors", tmp_path / f"{task}.safetensors")
+    files = {task: str(tmp_path / f"{task}.safetensors") for task in ("avs", "avss")}
+    content = draw(Workspace(tmp_path / "none"), moving, tmp_path / "out", **files).content
+    assert {model["encoder"] for model in content["models"].values()} == {"logmel"}
+    with pytest.raises(AvsctlError, match="of task avs, not avss"):
+        draw(Workspace(tmp_path / "none"), moving, tmp_path / "two", avs=files["avs"], avss=files["avs"])
+
+
+def test_an_encoder_without_its_weights_is_asked_for(workspace, workspace_copy, moving, tmp_path):
+    root = workspace_copy(workspace.root)
+    record = root / "runs/avs/aavs-tiny-all-none-s3407/record.json"
+    content = json.loads(record.read_text())
+    content["data"]["encoder"] = "vggish"
+    record.write_text(json.dumps(content))
+    with pytest.raises(AvsctlError, match="hears vggish.*--audio-weights"):
+        draw(Workspace(root), moving, tmp_path / "out")
+    with pytest.raises(AvsctlError, match="is no file.*--audio-weights"):
+        draw(Workspace(root), moving, tmp_path / "out", audio_weights=tmp_path / "none.pth")
+
+
+def test_windows_of_sound_are_centred_and_stay_inside():
+    windows = SoundWindows(np.zeros((10 * RATE, 1), np.float32), RATE, 10.0)
+    np.testing.assert_allclose(windows.starts(np.array([0, 0.25, 0.5, 4.0, 9.75])), [0, 0, 0, 3.5, 9.0])
+    assert SoundWindows(None, 1, 0.4).starts(np.array([0.3])).tolist() == [0.0]
+
+
+def test_windows_are_embedded_as_the_sound_around_each_frame():
+    encode = encoder("logmel")
+    wave = np.random.default_rng(1).normal(0, 0.1, (8 * RATE, 2)).astype(np.float32)
+    wave *= np.linspace(0, 1, len(wave))[:, None]
+    times = np.array([0.0, 3.3, 3.55, 7.9])
+    got = SoundWindows(wave, RATE, 8.0).embed(encode, times)
+    for row, start in zip(got, (0.0, 2.8, 3.05, 7.0), strict=True):
+        first = round(start * RATE)
+        np.testing.assert_allclose(row, encode.encode(wave[first : first + RATE], RATE, 1)[0], atol=1e-6)
+
+
+def test_sound_is_silence_after_its_track_has_ended():
+    encode = encoder("logmel")
+    wave = np.random.default_rng(1).normal(0, 0.1, (2 * 44100, 1)).astype(np.float32)
+    got = SoundWindows(wave, 44100, 8.0).embed(encode, np.array([1.0, 5.0, 6.0]))
+    silence = encode.encode(np.zeros(RATE), RATE, 1)[0]
+    assert abs(got[0] - silence).max() > 0.1
+    np.testing.assert_array_equal(got[1:], [silence, silence])
+
+
+def test_intervals_end_where_the_next_frame_without_the_class_begins():
+    timeline = Timeline(["background", "dog", "cat"], np.zeros((3, 3), np.uint8))
+    dog, cat = Presence(1, 0.2, 0.5), Presence(2, 0.1, 0.75)
+    for time, entries in ((0.0, [dog]), (0.25, [dog, cat]), (0.5, []), (1.0, [cat])):
+        timeline.add(time, entries)
+    found = timeline.classes(1.3)
+    assert found["dog"]["intervals"] == [[0.0, 0.5]]
+    assert found["cat"]["intervals"] == [[0.25, 0.5], [1.0, 1.3]]
+    assert found["cat"]["seconds"] == pytest.approx(0.55)
+    assert summary(found) == "sounded: cat 0.2-0.5 s, 1.0-1.3 s; dog 0.0-0.5 s"
+
+
+def test_specks_are_not_listed():
+    maps = torch.zeros(1, 3, 112, 112)
+    maps[:, 0] = 0.5
+    maps[0, 1, :1, :5] = 1.0
+    maps[0, 2, -10:] = 1.0
+    ((entry,),) = presences(maps)
+    assert (entry.index, entry.area) == (2, pytest.approx(10 / 112))
