@@ -94,6 +94,7 @@ def command(
     need labels: a frame without one gets an empty prior.
     """
     _check_one_source(run=run, simulated=level or miou, from_masks=from_masks)
+    _check_target(workspace, options["target"])
     if export_png:
         from avsctl.stages.mask_files import check_export
 
@@ -115,6 +116,15 @@ def _check_one_source(**sources: Any) -> None:
     if len(given) > 1:
         names = {"run": "--run", "simulated": "--level/--miou", "from_masks": "--from-masks"}
         raise AvsctlError(f"{' and '.join(names[name] for name in given)} exclude each other: give one of them.")
+
+
+def _check_target(workspace: Workspace, target: Path | None) -> None:
+    if target is None:
+        return
+    if target.suffix != ".h5":
+        raise AvsctlError(f"--out {target} must end in .h5, by which the other commands know a prior's file.")
+    if target.resolve() in (workspace.clips.resolve(), workspace.audio.resolve()):
+        raise AvsctlError(f"--out {target} is a cache that priors are made from. Choose another name.")
 
 
 def _predict(
