@@ -100,6 +100,15 @@ def test_a_source_is_missed_while_another_is_found():
     assert missed >= 4
 
 
+def test_a_rim_outside_the_class_labels_belongs_to_its_source():
+    # Resizing lets the target grow beyond the classes; that rim must not be found or missed by itself.
+    sounding, classes = disc(56, 56, 20), disc(56, 56, 16).astype(np.uint8)
+    rim, core = sounding & ~classes.astype(bool), disc(56, 56, 10)
+    for number in range(60):
+        marked = decided(simulated(number, sounding=sounding, classes=classes), 0.4)
+        assert not (marked[rim].mean() > 0.6 and marked[core].mean() < 0.2)
+
+
 def test_what_sounds_in_another_second_gets_included():
     with_silent = [decided(simulated(number, elsewhere=LEFT | RIGHT), 0.5)[RIGHT].mean() for number in range(40)]
     without = [decided(simulated(number), 0.5)[RIGHT].mean() for number in range(40)]
