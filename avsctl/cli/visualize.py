@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from avsctl.caches.clips import SPLITS
-from avsctl.cli._console import out, track
+from avsctl.cli import _console
 from avsctl.cli._options import SEED_RANGE, command, device_options, json_option, overwrite_option
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Workspace
@@ -39,7 +39,7 @@ EXAMPLES = "'avsctl visualize video.mp4', or 'avsctl visualize --split test --cl
     "--prior-form", type=click.Choice(["hard", "soft"]),
     help="Stage 1's masks as 0 or 1, or as probabilities. [default: as stage 2 was trained]",
 )  # fmt: skip
-@click.option("--out", "folder", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Where results go. [default: visualize in the workspace]")  # fmt: skip
 @click.option(
     "--fps", type=click.FloatRange(0.1, 60), default=4.0, show_default=True,
@@ -58,7 +58,7 @@ def command(
     clips: int,
     subset: str,
     seed: int,
-    folder: Path | None,
+    out: Path | None,
     fps: float,
     as_json: bool,
     **options: Any,
@@ -79,14 +79,14 @@ def command(
         _refuse(given, ("clips", "subset", "seed"), "belongs to --split, not to a video")
         from avsctl.stages.visualize_video import visualize_video
 
-        result = visualize_video(workspace, video, out=folder, fps=fps, track=track, **options)
+        result = visualize_video(workspace, video, out=out, fps=fps, track=_console.track, **options)
     else:
         _refuse(given, ("fps", "audio_weights"), "belongs to a video; clips have a frame and a sound for each second")
         options.pop("audio_weights")
         from avsctl.stages.visualize_clips import visualize_clips
 
         result = visualize_clips(
-            workspace, split, count=clips, subset=subset, seed=seed, out=folder, track=track, **options
+            workspace, split, count=clips, subset=subset, seed=seed, out=out, track=_console.track, **options
         )
     _show(result, as_json)
 
@@ -108,4 +108,4 @@ def _show(result: Any, as_json: bool) -> None:
     if not result.fresh:
         lines.append("up to date: these were made from the same input, checkpoints and options")
     for line in [*lines, result.summary]:
-        out.print(line, markup=False, highlight=False)
+        _console.out.print(line, markup=False, highlight=False)

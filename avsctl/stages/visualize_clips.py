@@ -179,7 +179,7 @@ class _Work:
         note = f"{self.clips.subsets[clip]}\n{uid}"
         row = self._row(f"{number}", pictures[shown], truths[shown], prior[shown], masks[shown], note)
         overview.add(row, [mask for mask in (truths[shown], masks[shown]) if mask is not None])
-        self._overlay(clip, self.folder / f"{file}-overlay.mp4", pictures, masks)
+        self._overlay(clip, self.folder / f"{file}-overlay.mp4", pictures, keys)
         self.outputs += [*pages.files, f"{file}-overlay.mp4"]
         frames = timeline.frames()
         for frame, truth in zip(frames, truths, strict=True):
@@ -228,14 +228,14 @@ class _Work:
             prior=prior, prediction=mask, truth=truth, columns=columns, note=note,
         )  # fmt: skip
 
-    def _overlay(self, clip: int, path: Path, pictures: list[np.ndarray], masks: list[np.ndarray]) -> None:
+    def _overlay(self, clip: int, path: Path, pictures: list[np.ndarray], keys: list[KeyMaps]) -> None:
         size = _shown_size(*pictures[0].shape[1::-1])
         with VideoWriter(path, size, 1.0, audio=self._sound(clip, len(pictures))) as writer:
-            for second, (picture, mask) in enumerate(zip(pictures, masks, strict=True)):
+            for picture, key in zip(pictures, keys, strict=True):
                 large = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-                writer.write(
-                    draw_masks(large, mask, self.segmenter.names, self.segmenter.colours, self.alpha), float(second)
-                )
+                mask = mask_between(key, size)
+                large = draw_masks(large, mask, self.segmenter.names, self.segmenter.colours, self.alpha)
+                writer.write(large, key.time)
             writer.close(float(len(pictures)))
 
     def _sound(self, clip: int, seconds: int) -> tuple[np.ndarray, int] | None:

@@ -125,3 +125,10 @@ def test_a_workspace_without_runs_names_what_to_run(avsctl, video):
     assert (code, out) == (2, "")
     assert "avsctl train-avs" in err
     assert not Path("elsewhere").exists()
+
+
+def test_options_come_from_a_config_file(avsctl, video, tmp_path):
+    (tmp_path / "options.json").write_text(json.dumps({"out": "drawn", "fps": 1.0, "device": "cpu"}))
+    code, _, err = avsctl("visualize", video, "--config", "options.json")
+    assert code == 0, err
+    assert len(list(Path("drawn/a clip-masks").iterdir())) == 1
