@@ -66,8 +66,13 @@ def run_guarded(command: click.Command) -> int:
         return command.main(standalone_mode=False, prog_name="avsctl") or 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return 2
+    except click.ClickException as error:
+        place = getattr(error, "ctx", None)
+        command_path = place.command_path if place else "avsctl"
+        _print_error(f"{error.format_message().rstrip('.')}. See '{command_path} --help'.")
         return 2
     except (click.Abort, KeyboardInterrupt):
         err.print("stopped; run the same command again to continue")
