@@ -11,8 +11,13 @@ import pytest
 COUNTS = {(subset, split): 2 for subset in ("v1s", "v1m", "v2") for split in ("train", "val", "test")}
 
 
-def train_tiny(root: Path, task: str, **given) -> Path:
-    """One step of training on a workspace's clips; gives the run's folder."""
+@pytest.fixture(scope="session")
+def train_tiny() -> Callable[..., Path]:
+    """One step of training on a workspace's clips: `train_tiny(root, task, **options)` gives the run's folder."""
+    return _train_tiny
+
+
+def _train_tiny(root: Path, task: str, **given) -> Path:
     from avsctl.configs import resolve_training
     from avsctl.stages.train import train
     from avsctl.workspace import Workspace
@@ -34,7 +39,7 @@ def tiny_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = generate(root / "AVSBench-synthetic", clips=COUNTS, size=64)
     prepare(open_dataset(dataset), root / "clips.h5", workers=1)
     extract_audio(root / "clips.h5", root / "audio.h5", workers=1)
-    train_tiny(root, "avs")
+    _train_tiny(root, "avs")
     return root
 
 
@@ -47,3 +52,30 @@ def workspace_copy(tmp_path: Path) -> Callable[[Path], Path]:
         return Path(shutil.copytree(root, target, ignore=shutil.ignore_patterns("AVSBench-synthetic")))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def two_stage_workspace(tiny_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny workspace with a two-stage run, a single-stage run and a predicted prior. Read only."""
+    import numpy as np
+
+    from avsctl.caches.clips import ClipCache
+    from avsctl.caches.priors import assemble_priors
+
+    root = tmp_path_factory.mktemp("two_stage") / "workspace"
+    shutil.copytree(tiny_workspace, root, ignore=shutil.ignore_patterns("AVSBench-synthetic", "reports"))
+    for prior in ("none", "oracle"):
+        _train_tiny(root, "avss", prior=prior)
+    clips = ClipCache(root / "clips.h5")
+    left_half = np.zeros((224, 224), np.uint8)
+    left_half[:, :112] = 200
+    assemble_priors(
+        root / "priors" / "predicted.h5",
+        lambda: ({"maps": np.repeat(left_half[None], clips.frame_count(i), 0)} for i in range(len(clips))),
+        uids=clips.uids,
+        origin="predicted",
+        accuracy={"s4/test": 0.25, "ms3/test": None},
+        inputs={"clips": clips.fingerprint},
+        options={},
+    )
+    return root

@@ -153,7 +153,13 @@ def _predict(
 
 
 def _decide(maps: Tensor) -> Tensor:
-    return maps.argmax(1).to(torch.uint8)
+    """The argmax over classes, the first where several are equal: (N, h, w) uint8."""
+    best, decided = maps[:, 0].clone(), torch.zeros(maps[:, 0].shape, dtype=torch.uint8)
+    # One contiguous map after the other: argmax over 71 of them strides through memory and takes twice as long.
+    for index in range(1, maps.shape[1]):
+        decided.masked_fill_(maps[:, index] > best, index)
+        torch.maximum(best, maps[:, index], out=best)
+    return decided
 
 
 def _at_label_size(mask: np.ndarray) -> np.ndarray:
