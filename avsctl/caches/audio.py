@@ -2,9 +2,9 @@
 
 | key | shape, type | meaning |
 |---|---|---|
-| clips/uid, clips/first_frame | (n,) text, (n + 1,) int64 | index; clip i owns rows first_frame[i] to first_frame[i + 1] |
+| clips/uid, clips/first_frame | (n,) text, (n + 1,) int64 | clip i owns rows first_frame[i] to first_frame[i + 1] |
 | embedding | (F, D) float32 | one row per frame; VGGish before its last ReLU (signed) |
-| attrs encoder, dim | text, int | `vggish`, `logmel` or `yamnet`; D |
+| attributes encoder, dim | text, int | `vggish`, `logmel` or `yamnet`; D |
 """
 
 from __future__ import annotations
@@ -13,11 +13,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from avsctl.caches.files import hash_of, whole_file
-from avsctl.caches.header import header, mark_complete, open_cache, write_header
+from avsctl.caches.header import (
+    get_text,
+    header,
+    mark_complete,
+    new_cache,
+    open_cache,
+    readable,
+    set_text,
+    write_header,
+)
 from avsctl.errors import AvsctlError
 
 
@@ -33,10 +41,10 @@ def assemble_audio(
     """Write `audio.h5` from items `{"embedding": (T, D) float32}` in the order of `uids`."""
     rows = [item["embedding"] for item in items()]  # 86,780 rows of 128 numbers are 44 MB
     embedding = np.concatenate(rows).astype(np.float32)
-    with whole_file(path) as part, h5py.File(part, "w") as file:
+    with whole_file(path) as part, new_cache(part) as file:
         fingerprint = hash_of(*(row.tobytes() for row in rows))
         write_header(file, "audio", fingerprint=fingerprint, inputs=inputs, options=options)
-        file.attrs["encoder"] = encoder
+        set_text(file, "encoder", encoder)
         file.attrs["dim"] = embedding.shape[1]
         file["clips/uid"] = np.array([uid.encode() for uid in uids], dtype="S")
         file["clips/first_frame"] = np.cumsum([0, *(len(row) for row in rows)])
@@ -53,10 +61,10 @@ class AudioCache:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        with open_cache(self.path, "audio") as file:
+        with readable(self.path, "audio"), open_cache(self.path, "audio") as file:
             self.header = header(file)
-            self.fingerprint = str(file.attrs["fingerprint"])
-            self.encoder = str(file.attrs["encoder"])
+            self.fingerprint = get_text(file, "fingerprint")
+            self.encoder = get_text(file, "encoder")
             self.dim = int(file.attrs["dim"])
             uids = [value.decode() for value in file["clips/uid"][:]]
             self._first_frame = file["clips/first_frame"][:]

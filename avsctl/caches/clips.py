@@ -2,14 +2,15 @@
 
 | key | shape, type | meaning |
 |---|---|---|
-| clips/uid, clips/video, clips/subset, clips/split | (n,) text | index; `video` is the source video, shared by its clips |
+| clips/uid, clips/video, clips/subset, clips/split | (n,) text | `video` is the source video, shared by its clips |
 | clips/first_frame | (n + 1,) int64 | clip i owns frames first_frame[i] to first_frame[i + 1] |
 | clips/hash | (n,) text | hash of the clip's content |
 | frames/data, frames/offset | bytes, (F + 1,) int64 | JPEG or PNG files, one after the other |
-| labels/data, labels/offset | bytes, (F + 1,) int64 | 8-bit PNGs of class indices at their own size; empty where unlabelled |
+| labels/data, labels/offset | bytes, (F + 1,) int64 | 8-bit index PNGs; empty where unlabelled |
 | audio/data, audio/offset | bytes, (n + 1,) int64 | wav files |
 | log_mel/data | (F, 96, 64) float32 | AVSBench-object's stored log-mel, where the dataset has it |
-| attrs classes, palette, label_kind | JSON, JSON, text | names in index order; RGB rows; `semantic` or `binary` (0 silent, 1 sounding) |
+| attributes classes, palette | JSON | names in index order; RGB rows |
+| attribute label_kind | text | `semantic`, or `binary` (0 silent, 1 sounding) |
 """
 
 from __future__ import annotations
@@ -24,7 +25,16 @@ import h5py
 import numpy as np
 
 from avsctl.caches.files import hash_of, whole_file
-from avsctl.caches.header import header, mark_complete, open_cache, write_header
+from avsctl.caches.header import (
+    get_text,
+    header,
+    mark_complete,
+    new_cache,
+    open_cache,
+    readable,
+    set_text,
+    write_header,
+)
 from avsctl.errors import AvsctlError
 
 SUBSETS = {"s4": "v1s", "ms3": "v1m", "v2": "v2"}
@@ -109,11 +119,11 @@ def assemble_clips(
     tally = _Tally()
     for item in items():
         tally.add(item)
-    with whole_file(path) as part, h5py.File(part, "w") as file:
+    with whole_file(path) as part, new_cache(part) as file:
         write_header(file, "clips", fingerprint=hash_of(*tally.hashes), inputs={}, options=options)
-        file.attrs["classes"] = json.dumps(list(classes))
-        file.attrs["palette"] = json.dumps(np.asarray(palette).tolist())
-        file.attrs["label_kind"] = label_kind
+        set_text(file, "classes", json.dumps(list(classes)))
+        set_text(file, "palette", json.dumps(np.asarray(palette).tolist()))
+        set_text(file, "label_kind", label_kind)
         for column, name in enumerate(("uid", "video", "subset", "split")):
             file[f"clips/{name}"] = np.array([row[column].encode() for row in tally.index], dtype="S")
         file["clips/hash"] = np.array([value.encode() for value in tally.hashes], dtype="S")
@@ -150,12 +160,12 @@ class ClipCache:
     def __init__(self, path: Path):
         self.path = Path(path)
         self._file: h5py.File | None = None
-        with open_cache(self.path, "clips") as file:
+        with readable(self.path, "clips"), open_cache(self.path, "clips") as file:
             self.header = header(file)
-            self.fingerprint = str(file.attrs["fingerprint"])
-            self.classes: list[str] = json.loads(file.attrs["classes"])
-            self.palette = np.array(json.loads(file.attrs["palette"]), np.uint8)
-            self.label_kind = str(file.attrs["label_kind"])
+            self.fingerprint = get_text(file, "fingerprint")
+            self.classes: list[str] = json.loads(get_text(file, "classes"))
+            self.palette = np.array(json.loads(get_text(file, "palette")), np.uint8)
+            self.label_kind = get_text(file, "label_kind")
             columns = ("uid", "video", "subset", "split", "hash")
             self.uids, self.videos, self.subsets, self.splits, self.hashes = (
                 [value.decode() for value in file[f"clips/{name}"][:]] for name in columns
@@ -193,7 +203,8 @@ class ClipCache:
         if not chosen:
             held = sorted({f"{a}/{b}" for a, b in zip(self.subsets, self.splits, strict=True)})
             raise AvsctlError(
-                f"{self.path} holds no clip of subset {subset or 'all'}, split {split or 'all'}. It holds {', '.join(held)}."
+                f"{self.path} holds no clip of subset {subset or 'all'}, split {split or 'all'}. "
+                f"It holds {', '.join(held)}."
             )
         return chosen
 
@@ -231,6 +242,7 @@ class ClipCache:
 
     def _slices(self, name: str, first: int, last: int) -> Iterator[bytes]:
         offset = self._offsets[name][first : last + 1]
-        data = self._open()[f"{name}/data"][offset[0] : offset[-1]].tobytes()
+        with readable(self.path, "clips"):
+            data = self._open()[f"{name}/data"][offset[0] : offset[-1]].tobytes()
         for start, stop in zip(offset[:-1] - offset[0], offset[1:] - offset[0], strict=True):
             yield data[start:stop]

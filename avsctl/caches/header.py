@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from avsctl import __version__
 from avsctl.errors import AvsctlError
@@ -20,10 +22,29 @@ MAKERS = {
 }
 
 
+def new_cache(path: Path) -> h5py.File:
+    """Create an HDF5 file whose own metadata carries checksums (format 1.10).
+
+    Without them a few flipped bytes can send the HDF5 library round in circles when the file is opened.
+    """
+    return h5py.File(path, "w", libver=("v110", "v110"))
+
+
+def set_text(file: h5py.File, name: str, text: str) -> None:
+    """Store an attribute as bytes of fixed length: variable-length text lies in a heap without a checksum."""
+    file.attrs[name] = np.bytes_(text.encode())
+
+
+def get_text(file: h5py.File, name: str) -> str:
+    """Read an attribute that `set_text`, or another program, wrote."""
+    value = file.attrs[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def write_header(
     file: h5py.File, kind: str, *, fingerprint: str, inputs: Mapping[str, str], options: Mapping[str, Any]
-):
-    """Describe a cache in its attributes; call `complete` last.
+) -> None:
+    """Describe a cache in its attributes; call `mark_complete` last.
 
     Args:
         kind: a key of `MAKERS`.
@@ -31,12 +52,12 @@ def write_header(
         inputs: fingerprint of each file that it was made from, by kind.
         options: the options that decided the content.
     """
-    file.attrs["format"] = f"avsctl-{kind}"
+    set_text(file, "format", f"avsctl-{kind}")
     file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["producer"] = f"avsctl {__version__}"
-    file.attrs["fingerprint"] = fingerprint
-    file.attrs["inputs"] = json.dumps(dict(inputs), sort_keys=True)
-    file.attrs["options"] = json.dumps(dict(options), sort_keys=True, default=str)
+    set_text(file, "producer", f"avsctl {__version__}")
+    set_text(file, "fingerprint", fingerprint)
+    set_text(file, "inputs", json.dumps(dict(inputs), sort_keys=True))
+    set_text(file, "options", json.dumps(dict(options), sort_keys=True, default=str))
 
 
 def mark_complete(file: h5py.File) -> None:
@@ -52,34 +73,43 @@ def open_cache(path: Path, kind: str) -> h5py.File:
     maker = MAKERS[kind]
     if not path.exists():
         raise AvsctlError(f"No {kind} cache at {path}. Run '{maker}' first.")
-    try:
+    with readable(path, kind):
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise AvsctlError(
-            f"{path} is not a readable HDF5 file ({error}). Make it again with '{maker} --overwrite'."
-        ) from None
-    found = str(file.attrs.get("format", "no avsctl cache"))
+        found = get_text(file, "format") if "format" in file.attrs else "no avsctl cache"
+        complete = bool(file.attrs.get("complete", False))
+        version = int(file.attrs.get("format_version", 0))
     problem = ""
     if found != f"avsctl-{kind}":
         problem = f"is {found}, not avsctl-{kind}. Give a cache made by '{maker}'."
-    elif not file.attrs.get("complete", False):
+    elif not complete:
         problem = f"is unfinished. Make it again with '{maker} --overwrite'."
-    elif int(file.attrs.get("format_version", 0)) > FORMAT_VERSION:
-        problem = f"has format {file.attrs['format_version']}, newer than this avsctl reads. Upgrade avsctl."
+    elif version > FORMAT_VERSION:
+        problem = f"has format {version}, newer than this avsctl reads. Upgrade avsctl."
     if problem:
         file.close()
         raise AvsctlError(f"{path} {problem}")
     return file
 
 
+@contextmanager
+def readable(path: Path, kind: str) -> Iterator[None]:
+    """Turn what HDF5 and the parsers say of a damaged file into one clear line.
+
+    Raises: AvsctlError: If the block fails on the file's content.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        reason = str(error).strip("'")
+        raise AvsctlError(
+            f"{path} is not a readable {kind} cache ({reason}). Make it again with '{MAKERS[kind]} --overwrite'."
+        ) from None
+
+
 def header(file: h5py.File) -> dict[str, Any]:
     """Read back what `write_header` wrote, with `inputs` and `options` as dicts."""
-    content = {name: file.attrs[name] for name in ("format", "producer", "fingerprint")}
-    return {
-        **content,
-        "inputs": json.loads(file.attrs["inputs"]),
-        "options": json.loads(file.attrs["options"]),
-    }
+    content = {name: get_text(file, name) for name in ("format", "producer", "fingerprint")}
+    return {**content, "inputs": json.loads(get_text(file, "inputs")), "options": json.loads(get_text(file, "options"))}
 
 
 def check_made_from(path: Path, made_from: Mapping[str, str], kind: str, fingerprint: str) -> None:

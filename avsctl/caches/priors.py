@@ -4,8 +4,8 @@
 |---|---|---|
 | clips/uid, clips/first_frame | (n,) text, (n + 1,) int64 | index; maps are found by (uid, frame), never by position |
 | maps | (F, s, s) uint8, one compressed chunk per frame | round(255 · probability), s = 224 by default |
-| attrs origin | text | `predicted`, `low`, `high`, `miou-X` or `masks` |
-| attrs accuracy | JSON | `{"<subset>/<split>": mIoU}` against the ground truth, `null` where nothing is labelled |
+| attributes origin | text | `predicted`, `low`, `high`, `miou-X` or `masks` |
+| attributes accuracy | JSON | `{"<subset>/<split>": mIoU}` against the ground truth, `null` where nothing is labelled |
 
 A probability above 0.5 is stored as at least 128, any other as at most 127, so that thresholding the stored
 byte at 127.5 gives exactly the decision that stage 1 made.
@@ -22,7 +22,16 @@ import h5py
 import numpy as np
 
 from avsctl.caches.files import hash_of, whole_file
-from avsctl.caches.header import header, mark_complete, open_cache, write_header
+from avsctl.caches.header import (
+    get_text,
+    header,
+    mark_complete,
+    new_cache,
+    open_cache,
+    readable,
+    set_text,
+    write_header,
+)
 from avsctl.errors import AvsctlError
 
 
@@ -50,14 +59,16 @@ def assemble_priors(
         hashes.append(hash_of(item["maps"].tobytes()))
         size = item["maps"].shape[-1]
     first_frame = np.cumsum([0, *counts])
-    with whole_file(path) as part, h5py.File(part, "w") as file:
+    with whole_file(path) as part, new_cache(part) as file:
         write_header(file, "priors", fingerprint=hash_of(*hashes), inputs=inputs, options=options)
-        file.attrs["origin"] = origin
-        file.attrs["accuracy"] = json.dumps(dict(accuracy), sort_keys=True)
+        set_text(file, "origin", origin)
+        set_text(file, "accuracy", json.dumps(dict(accuracy), sort_keys=True))
         file["clips/uid"] = np.array([uid.encode() for uid in uids], dtype="S")
         file["clips/first_frame"] = first_frame
         shape = (int(first_frame[-1]), size, size)
-        maps = file.create_dataset("maps", shape, np.uint8, chunks=(1, size, size), compression="gzip", compression_opts=4)
+        maps = file.create_dataset(
+            "maps", shape, np.uint8, chunks=(1, size, size), compression="gzip", compression_opts=4
+        )
         for first, item in zip(first_frame, items(), strict=False):
             maps[first : first + len(item["maps"])] = item["maps"]
         mark_complete(file)
@@ -73,11 +84,11 @@ class PriorCache:
     def __init__(self, path: Path):
         self.path = Path(path)
         self._file: h5py.File | None = None
-        with open_cache(self.path, "priors") as file:
+        with readable(self.path, "priors"), open_cache(self.path, "priors") as file:
             self.header = header(file)
-            self.fingerprint = str(file.attrs["fingerprint"])
-            self.origin = str(file.attrs["origin"])
-            self.accuracy: dict[str, float | None] = json.loads(file.attrs["accuracy"])
+            self.fingerprint = get_text(file, "fingerprint")
+            self.origin = get_text(file, "origin")
+            self.accuracy: dict[str, float | None] = json.loads(get_text(file, "accuracy"))
             uids = [value.decode() for value in file["clips/uid"][:]]
             self._first_frame = file["clips/first_frame"][:]
         self._position = {uid: i for i, uid in enumerate(uids)}

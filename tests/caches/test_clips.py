@@ -75,6 +75,7 @@ def test_a_cache_that_is_none_is_refused(path, damage):
         path.write_text("no HDF5")
     else:
         with h5py.File(path, "r+") as file:
-            file.attrs["complete" if damage == "unfinished" else "format"] = False if damage == "unfinished" else "x"
+            name, value = ("complete", False) if damage == "unfinished" else ("format", np.bytes_(b"x"))
+            file.attrs[name] = value
     with pytest.raises(AvsctlError, match="clips.h5"):
         open_cache(path, "clips")
