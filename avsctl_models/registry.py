@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import nn
+
+from avsctl_models.weights.files import read_metadata, read_weights, write_weights
 
 MODULES = ("avsctl_models.aavs",)  # each registers its models when imported
 SPEC_KEY = "avsctl_model"
@@ -88,52 +87,73 @@ def save_model(model: nn.Module, path: Path | str, metadata: dict[str, str] | No
         metadata: Further entries of the file's header.
     Returns: The path.
     """
-    path = Path(path)
     header = {**(metadata or {}), SPEC_KEY: json.dumps(model.spec, sort_keys=True)}
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    part = path.with_name(path.name + ".part")
-    with open(part, "wb") as file:
-        file.write(to_bytes(state, metadata=header))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-    return path
+    return write_weights(model.state_dict(), path, header)
 
 
-def read_metadata(path: Path | str) -> dict[str, str]:
-    """The header entries of a safetensors file, without reading its tensors.
+def is_own_file(path: Path | str) -> bool:
+    """Whether `save_model` wrote a file, by its header.
 
-    Raises: ValueError: If it is no readable safetensors file.
+    Raises: ValueError: If it calls itself safetensors and can't be read.
+    """
+    path = Path(path)
+    return path.suffix == ".safetensors" and path.is_file() and SPEC_KEY in read_metadata(path)
+
+
+def read_spec(path: Path | str) -> dict:
+    """The `spec` of a model that `save_model` wrote, from the file's header.
+
+    Raises: ValueError: If it is missing or cannot be read.
     """
     try:
-        with safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-
-
-def load_model(path: Path | str, map_location: str | torch.device = "cpu") -> nn.Module:
-    """Rebuild a model that `save_model` wrote, in eval mode.
-
-    Raises: ValueError: If the file is broken, holds no model of ours, or its tensors don't fit; names the
-        first that don't.
-    """
-    header = read_metadata(path)
-    if SPEC_KEY not in header:
-        raise ValueError(f"{path} holds no avsctl model (no {SPEC_KEY!r} in its header); convert it first")
-    try:
-        model = create_from_spec(json.loads(header[SPEC_KEY]))
-    except json.JSONDecodeError as error:
+        spec = json.loads(read_metadata(path)[SPEC_KEY])
+    except (KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: the model's description cannot be read: {error}") from error
-    with safe_open(path, "pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    load_strictly(model, state, source=str(path))
+    if not isinstance(spec, dict):
+        raise ValueError(f"{path}: the model's description is no JSON object")
+    return spec
+
+
+def load_model(
+    path: Path | str,
+    map_location: str | torch.device = "cpu",
+    *,
+    config: dict | Path | str | None = None,
+) -> nn.Module:
+    """Load a model, in eval mode: one that `save_model` wrote, or released weights as they are.
+
+    Call it as `output = model(frames, audio, prior)`: frames (N, 3, H, W) normalised by `model.normalize`,
+    audio (N, D) or None for plain Mask2Former, prior (N, h, w) in [0, 1] or None. `semantic_inference(output,
+    size)` makes per-class maps of the output.
+
+    Args:
+        path: A file or folder, see `avsctl_models.weights.importing.import_model`.
+        map_location: Device of the model.
+        config: Sizes of released weights: a dict or a JSON file. None takes the JSON beside them (of the same
+            name, or `config.json`), or else the published sizes.
+    Raises: ValueError: If the file is broken, holds no known model, or its tensors don't fit; names the first
+        that don't.
+    """
+    if not is_own_file(path):
+        # imported late: it needs this module to build models
+        from avsctl_models.weights.importing import import_model
+
+        return import_model(path, config=config)[0].to(map_location)
+    if config is not None:
+        raise ValueError(f"{path} knows its own sizes: leave the config out")
+    model = create_from_spec(read_spec(path))
+    load_strictly(model, read_weights(path), source=str(path))
     return model.to(map_location).eval()
 
 
-def load_strictly(model: nn.Module, state: dict[str, torch.Tensor], *, source: str) -> None:
+def load_strictly(
+    model: nn.Module, state: dict[str, torch.Tensor], *, source: str, assign: bool = False
+) -> None:
     """Load a state dict of which every tensor must fit and none may be left over.
 
+    Args:
+        source: Named in errors.
+        assign: Whether the model takes the tensors themselves, as one built on the device `meta` must.
     Raises: ValueError: Naming the source and the first tensors that are missing, left over or of another
         shape.
     """
@@ -148,4 +168,4 @@ def load_strictly(model: nn.Module, state: dict[str, torch.Tensor], *, source: s
     if problems:
         first = "; ".join(problems[:3])
         raise ValueError(f"{source} does not fit the model: {len(problems)} tensors, first {first}")
-    model.load_state_dict(state)
+    model.load_state_dict(state, assign=assign)

@@ -22,13 +22,14 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
     """Make a subcommand with the options that all share; its function gets `workspace: Workspace`."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        made = click.command(name, **settings)(_shared(function))
+        made = click.command(name, **settings)(_shared(output_options(function)))
         return made
 
     return decorate
 
 
-def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
+def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--debug` and `-v/-q`, also for a command that needs no workspace and no file of options."""
     for option in (
         click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."),
         click.option(
@@ -40,6 +41,13 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
             callback=_set_verbosity,
             help="More or fewer notes on stderr.",
         ),
+    ):
+        function = option(function)
+    return function
+
+
+def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
         click.option(
             "--config",
             type=click.Path(path_type=Path, dir_okay=False),

@@ -18,16 +18,23 @@ from avsctl_models import load_model
 
 
 def load_checkpoint(path: Path, task: str, device: torch.device | str = "cpu") -> nn.Module:
-    """Load a whole model in eval mode.
+    """Load a whole model in eval mode: one that training wrote, or a released checkpoint as it is.
 
-    Raises: AvsctlError: If the file is missing, is no model, or is one of the other task.
+    Args:
+        path: A file, or a folder in Hugging Face's format. A released checkpoint has the published sizes, or those
+            of the JSON beside it.
+    Raises: AvsctlError: If the file is missing, is no model, is one of the other task, or hears nothing.
     """
-    if not path.is_file():
+    if not path.exists():
         raise AvsctlError(f"No checkpoint at {path}. Make one with 'avsctl train-{task}'.")
     try:
         model = load_model(path, device)
     except ValueError as error:
-        raise AvsctlError(f"{error}. Give a model.safetensors that 'avsctl train-{task}' wrote.") from None
+        raise AvsctlError(
+            f"{error}. Give a model.safetensors that 'avsctl train-{task}' wrote, or a released checkpoint."
+        ) from None
+    if model.audio_dim is None:
+        raise AvsctlError(f"{path} hears nothing: it can start a training, 'avsctl train-{task} --init-from {path}'.")
     if model.spec["task"] != task:
         raise AvsctlError(f"{path} is a model of task {model.spec['task']}, not {task}. Give one of the task {task}.")
     return model
@@ -42,13 +49,14 @@ def load_run(run: Run, clips: ClipCache, audio: AudioCache, device: torch.device
     record = run.record
     if run.task == "avss" and record["classes"] != clips.classes:
         raise AvsctlError(
-            f"{run.folder} knows {len(record['classes'])} classes, which are not the {len(clips.classes)} of {clips.path}. "
-            f"Choose another --run, or train one on these clips with 'avsctl train-avss'."
+            f"{run.folder} knows {len(record['classes'])} classes, which are not the {len(clips.classes)} of "
+            f"{clips.path}. Choose another --run, or train one on these clips with 'avsctl train-avss'."
         )
-    if (record["data"]["encoder"], model.audio_dim) != (audio.encoder, audio.dim):
+    heard = record["data"]["encoder"]
+    if (heard, model.audio_dim) != (audio.encoder, audio.dim):
         raise AvsctlError(
-            f"{run.folder} hears {record['data']['encoder']} ({model.audio_dim} numbers), but {audio.path} holds "
-            f"{audio.encoder} ({audio.dim}). Run 'avsctl extract-audio --encoder {record['data']['encoder']} --overwrite'."
+            f"{run.folder} hears {heard} ({model.audio_dim} numbers), but {audio.path} holds "
+            f"{audio.encoder} ({audio.dim}). Run 'avsctl extract-audio --encoder {heard} --overwrite'."
         )
     return model
 

@@ -31,6 +31,8 @@ from avsctl.training.loop import Position, Trainer
 from avsctl.workspace import Run, Workspace
 from avsctl_models import create_model, load_backbone_weights
 from avsctl_models.weights.files import read_weights
+from avsctl_models.weights.importing import initialise
+from avsctl_models.weights.mapping import Report
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +135,7 @@ def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> nn.
         if config.backbone_weights:
             load_backbone_weights(model.backbone, read_weights(Path(config.backbone_weights)))
         if config.init_from:
-            _initialise(model, Path(config.init_from))
+            _log_start(config.init_from, initialise(model, config.init_from))
     except (ValueError, OSError) as error:
         raise AvsctlError(f"{error}. See 'avsctl train-{config.task} --help'.") from None
     if config.schedule == "two-phase" and not (config.backbone_weights or config.init_from):
@@ -144,20 +146,19 @@ def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> nn.
     return model
 
 
-def _initialise(model: nn.Module, path: Path) -> None:
-    """Load every tensor that has the name and shape of one of the model's; say how many stay as they are."""
-    state = model.state_dict()
-    given = read_weights(path)
-    fitting = {name: tensor for name, tensor in given.items() if name in state and tensor.shape == state[name].shape}
-    if not fitting:
-        raise ValueError(f"{path} has no tensor that fits {model.spec['name']} {model.spec['preset']}")
-    model.load_state_dict(fitting, strict=False)
+def _log_start(path: str, report: Report) -> None:
+    """Say what of a model's initial weights comes from a file."""
+    kept = [*report.missing, *report.mismatched]
     log.info(
-        "%s: %d tensors taken, %d of the model's keep their initial values",
+        "%s: %d tensors taken, %d of the model's keep their initial values, %d of the file's are not used",
         path,
-        len(fitting),
-        len(state) - len(fitting),
+        len(report.matched),
+        len(kept),
+        len(report.unused),
     )
+    for title, names in (("keeps its initial value", kept), ("not used", report.unused)):
+        for name in names:
+            log.debug("%s: %s", title, name)
 
 
 def training_prior(workspace: Workspace, config: TrainConfig, clips: ClipCache) -> PriorSource | None:
@@ -197,7 +198,8 @@ def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> 
     if not same:
         differs = sorted(name for name, value in config.to_json().items() if run.options.get(name) != value)
         raise AvsctlError(
-            f"{folder} is a run with other options ({', '.join(differs)}). Add --overwrite to replace it, or choose another --seed."
+            f"{folder} is a run with other options ({', '.join(differs)}). "
+            "Add --overwrite to replace it, or choose another --seed."
         )
     if not resume:
         raise AvsctlError(f"{folder} is an unfinished run. Add --resume to continue it, or --overwrite to start again.")

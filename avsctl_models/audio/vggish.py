@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avsctl_models.audio.weights_file import load_exactly, read_tensors
+from avsctl_models.registry import load_strictly
+from avsctl_models.weights.files import read_weights
 
 DIM = 128
 PCA_RANGE = 2.0
@@ -59,10 +60,11 @@ def load_vggish(path: Path) -> Vggish:
 
     Raises: ValueError: If the file can't be read or its tensors are not VGGish's 18, shapes included.
     """
-    tensors = read_tensors(path)
+    tensors = {name: tensor.float() for name, tensor in read_weights(path).items()}
     with torch.device("meta"):
         network = Vggish()
-    return load_exactly(network, tensors, str(path))
+    load_strictly(network, tensors, source=str(path), assign=True)
+    return network.eval().requires_grad_(False)
 
 
 def relu(embeddings: np.ndarray) -> np.ndarray:
@@ -76,7 +78,7 @@ def load_pca(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Returns: eigenvectors (128, 128) and means (128,), float32.
     Raises: ValueError: If the file can't be read or lacks `pca_eigen_vectors` or `pca_means` of that size.
     """
-    tensors = read_tensors(path)
+    tensors = read_weights(path)
     vectors, means = tensors.get("pca_eigen_vectors"), tensors.get("pca_means")
     if vectors is None or means is None or vectors.shape != (DIM, DIM) or means.numel() != DIM:
         raise ValueError(f"{path} lacks pca_eigen_vectors ({DIM}, {DIM}) or pca_means ({DIM},)")

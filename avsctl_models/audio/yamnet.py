@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from avsctl_models.audio.frontend import EXAMPLE, RATE, WINDOW
 from avsctl_models.audio.frontend import HOP as FRAME_HOP
-from avsctl_models.audio.weights_file import load_exactly, read_tensors
+from avsctl_models.registry import load_strictly
+from avsctl_models.weights.files import read_weights
 
 DIM = 1024
 CLASSES = 521  # AudioSet
@@ -81,10 +82,11 @@ def load_yamnet(path: Path) -> Yamnet:
 
     Raises: ValueError: If the file can't be read or its tensors are not YAMNet's, shapes included.
     """
-    tensors = read_tensors(path)
+    tensors = {name: tensor.float() for name, tensor in read_weights(path).items()}
     with torch.device("meta"):
         network = Yamnet()
-    return load_exactly(network, tensors, str(path))
+    load_strictly(network, tensors, source=str(path), assign=True)
+    return network.eval().requires_grad_(False)
 
 
 def second_means(embeddings: np.ndarray) -> np.ndarray:

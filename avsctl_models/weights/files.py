@@ -1,13 +1,17 @@
-"""Reading weights that other programs wrote, without running anything they contain."""
+"""Reading files of weights without running anything they contain, and writing them whole or not at all."""
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -46,6 +50,40 @@ def read_config(path: Path | str) -> dict:
     return config
 
 
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """The header entries of a safetensors file, without reading its tensors.
+
+    Raises: ValueError: If it is no readable safetensors file.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from error
+
+
+def write_weights(tensors: Mapping[str, Tensor], path: Path | str, metadata: dict[str, str]) -> Path:
+    """Write named tensors as safetensors, whole or not at all.
+
+    Args:
+        path: Target file; its folder must exist.
+        metadata: Entries of the file's header.
+    Returns: The path.
+    """
+    path = Path(path)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            file.write(to_bytes(state, metadata=metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
 def _read_folder(folder: Path) -> dict[str, Tensor]:
     for name in _FOLDER_FILES:
         if (folder / name).is_file():
@@ -78,7 +116,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on unusual pickles, which are refused or read all the same
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors, or is damaged; it was not opened further, nothing in it was run"

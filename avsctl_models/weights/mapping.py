@@ -49,6 +49,14 @@ class Report:
         return not self.missing and not self.mismatched
 
 
+class MisfitError(ValueError):
+    """Weights that don't fill a model; `report` says which."""
+
+    def __init__(self, message: str, report: Report):
+        super().__init__(message)
+        self.report = report
+
+
 def convert_with_rules(
     state: dict[str, Tensor],
     model: nn.Module,
@@ -93,13 +101,12 @@ def load_converted(
     Args:
         source: Named in errors.
         partial: Whether tensors that are missing or of another shape keep the model's own values.
-    Raises: ValueError: If anything is missing and `partial` is off, or nothing fits at all.
+    Raises: MisfitError: If anything is missing and `partial` is off, or nothing fits at all.
     """
     problems = [f"{name} is missing" for name in report.missing] + report.mismatched
     if not converted or (problems and not partial):
-        raise ValueError(
-            f"{source} does not fit the model: {len(problems)} tensors, first {'; '.join(problems[:3])}"
-        )
+        message = f"{source} does not fit the model: {len(problems)} tensors, first {'; '.join(problems[:3])}"
+        raise MisfitError(message, report)
     model.load_state_dict(converted, strict=False)
 
 

@@ -10,6 +10,10 @@ from avsctl_models.weights.mapping import Report, Rule, convert_with_rules
 
 TASKS = {"stepping-stones-avs": "avs", "stepping-stones-avss": "avss"}
 
+DEAD = tuple(f".self_attn.{name}.{kind}" for name in ("output_proj", "out_proj") for kind in ("weight", "bias"))
+"""Endings of names that stage 1's files hold and its model doesn't use: adapters stand in their place."""
+
+_KEY_STATES = ("silence_embed", "uncertain_embed", "audio_embed")
 _ADAPTED = (
     (
         mask2former_hf.BLOCK + r"attn\.proj",
@@ -23,8 +27,7 @@ _ADAPTED = (
 
 def _rules() -> list[Rule]:
     rules = [Rule(r"audio_projection\.(\d)\.(weight|bias)", ("audio_proj.{0}.{1}",))]
-    states = ("silence_embed", "uncertain_embed", "audio_embed")
-    sources = tuple(f"model.transformer_module.{state}.weight" for state in states)
+    sources = tuple(f"model.transformer_module.{state}.weight" for state in _KEY_STATES)
     rules.append(Rule(r"prior_keys\.embeddings", sources))
     for ours, theirs in _ADAPTED:
         kind = theirs.count("{")  # number of groups before the adapter's own
@@ -81,7 +84,7 @@ def detect(state: dict[str, Tensor]) -> str | None:
         return None
     if not any(".avs_adapt." in name for name in names):
         return "mask2former-hf"
-    prior = "model.transformer_module.silence_embed.weight" in names
+    prior = any(f"model.transformer_module.{state}.weight" in names for state in _KEY_STATES)
     return "stepping-stones-avss" if prior else "stepping-stones-avs"
 
 

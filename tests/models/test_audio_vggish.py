@@ -112,14 +112,14 @@ def test_encoder_takes_examples_one_after_the_other(weights_file, network):
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     small = {"features.0.weight": torch.zeros(64, 1, 3, 3), "features.0.bias": torch.zeros(63)}
     save_file({**small, "extra": torch.zeros(1)}, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="features.3.weight is missing.*more"):
+    with pytest.raises(ValueError, match="18 tensors, first features.3.weight is missing"):
         vggish.load_vggish(tmp_path / "a.safetensors")
     with torch.device("meta"):
         shapes = {key: value.shape for key, value in vggish.Vggish().state_dict().items()}
     wrong = {key: torch.zeros(1).expand(shape) for key, shape in shapes.items()}
     wrong["features.0.bias"] = torch.zeros(63)
     torch.save(wrong, tmp_path / "b.pth")
-    with pytest.raises(ValueError, match=r"features.0.bias is \(63,\), not \(64,\)"):
+    with pytest.raises(ValueError, match=r"features.0.bias is \(63,\) instead of \(64,\)"):
         vggish.load_vggish(tmp_path / "b.pth")
     save_file({"pca_means": torch.zeros(128)}, tmp_path / "c.safetensors")
     with pytest.raises(ValueError, match="pca_eigen_vectors"):
@@ -137,7 +137,7 @@ class Trap:
 
 
 def test_broken_and_dangerous_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="no weights file"):
+    with pytest.raises(ValueError, match="no file"):
         vggish.load_vggish(tmp_path / "none.pth")
     for name in ("empty.pth", "empty.safetensors", "noise.pth", "noise.safetensors"):
         (tmp_path / name).write_bytes(b"" if name.startswith("empty") else b"\x80\x02 not weights" * 40)
@@ -152,5 +152,5 @@ def test_broken_and_dangerous_files_are_refused(tmp_path):
         vggish.load_vggish(tmp_path / "trap.pth")
     assert not (tmp_path / "sprung").exists()
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="not a state dict"):
+    with pytest.raises(ValueError, match="no named tensors"):
         vggish.load_vggish(tmp_path / "list.pth")

@@ -79,15 +79,15 @@ def test_names_and_settings_that_do_not_exist_are_refused(call, message):
 
 def test_a_truncated_file_is_refused(saved):
     saved.write_bytes(saved.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not a readable safetensors file"):
+    with pytest.raises(ValueError, match="truncated or not a safetensors file"):
         load_model(saved)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="holds no avsctl model"):
+    with pytest.raises(ValueError, match="holds none of the known models .* first tensors are a"):
         load_model(tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="not a readable"):
+    with pytest.raises(ValueError, match="no file"):
         load_model(tmp_path / "missing.safetensors")
 
 
