@@ -43,7 +43,7 @@ def read_config(path: Path | str) -> dict:
     """
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable JSON file: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no JSON object")
@@ -96,8 +96,8 @@ def _read_folder(folder: Path) -> dict[str, Tensor]:
 
 def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
     places = read_config(index).get("weight_map")
-    if not isinstance(places, dict):
-        raise ValueError(f"{index} has no weight_map")
+    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+        raise ValueError(f"{index} has no weight_map of names and files")
     state = {}
     for shard in sorted(set(places.values())):
         if Path(shard).name != shard:
@@ -123,8 +123,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} holds more than tensors, or is damaged; it was not opened further, nothing in it was run"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is truncated or not a file of weights: {error}") from error
+    except Exception as error:  # damaged pickles fail in any way: IndexError, struct.error, AssertionError, …
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ValueError(f"{path} is truncated or not a file of weights: {reason}") from error
     for wrapper in _WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

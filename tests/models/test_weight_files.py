@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from golden_parity import FOLDER, load_case
@@ -78,14 +79,33 @@ def test_truncated_and_empty_files_are_refused_by_name(tmp_path, ending):
             read_weights(path)
 
 
+def test_damage_anywhere_is_refused_by_name(tmp_path):
+    path, random = tmp_path / "weights.pth", np.random.default_rng(0)
+    for zipped in (True, False):
+        torch.save(STATE, path, _use_new_zipfile_serialization=zipped)
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(150):
+            content = whole.copy()
+            content[random.integers(0, min(len(whole), 900), 4)] = random.integers(0, 256, 4)
+            path.write_bytes(content[: random.integers(len(whole) // 2, len(whole) + 1)].tobytes())
+            try:
+                read_weights(path)  # some damage hits what nothing reads
+            except ValueError as error:
+                assert str(path) in str(error)
+
+
 def test_missing_files_and_broken_configs_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no file"):
         read_weights(tmp_path / "nothing.pth")
     with pytest.raises(ValueError, match="neither model.safetensors"):
         read_weights(tmp_path)
-    (tmp_path / "c.json").write_text("{")
-    with pytest.raises(ValueError, match="not a readable JSON"):
-        read_config(tmp_path / "c.json")
+    for content in ("{", "[" * 100_000):
+        (tmp_path / "c.json").write_text(content)
+        with pytest.raises(ValueError, match="not a readable JSON"):
+            read_config(tmp_path / "c.json")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": ["b"]}}')
+    with pytest.raises(ValueError, match="no weight_map"):
+        read_weights(tmp_path)
 
 
 @pytest.mark.parametrize(
