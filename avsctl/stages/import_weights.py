@@ -15,8 +15,6 @@ from avsctl_models.weights.files import write_weights
 from avsctl_models.weights.importing import Foreign, fill_model, find_config, read_foreign
 from avsctl_models.weights.mapping import MisfitError, Report
 
-SOURCE_KEY = "converted_from"
-
 
 @dataclass(frozen=True)
 class Imported:
@@ -60,7 +58,7 @@ def import_weights(
     except ValueError as error:
         raise AvsctlError(f"{error}. Give its sizes with --config.") from None
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model, out, {SOURCE_KEY: foreign.source})
+    save_model(model, out)
     return Imported(_content(foreign, report, sizes=origin, out=out, model=_describe(model)))
 
 
@@ -72,7 +70,7 @@ def _import_vggish(foreign: Foreign, out: Path) -> Imported:
         problem = f"{foreign.name} is not whole: {len(problems)} tensors of {what}, first {'; '.join(problems[:3])}"
         return Imported(_content(foreign, report), f"{problem}. Restore the file.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_weights(tensors, out, {SOURCE_KEY: foreign.source})
+    write_weights(tensors, out, {})
     numbers = sum(tensor.numel() for tensor in tensors.values())
     return Imported(_content(foreign, report, out=out, model={"name": what, "parameters": numbers}))
 

@@ -1,0 +1,16 @@
+"""Segment a clip with released weights, or with a model that avsctl trained: python examples/load_model.py FILE."""
+
+import sys
+
+import torch
+
+from avsctl_models import load_model, semantic_inference
+
+model = load_model(sys.argv[1])  # sizes: those of the JSON beside the file, or else the published ones
+frames = torch.randint(0, 256, (5, 3, model.image_size, model.image_size), dtype=torch.uint8)  # RGB, one a second
+audio = torch.randn(5, model.audio_dim) if model.audio_dim else None  # a sound embedding for each frame
+prior = torch.rand(5, 224, 224) if model.uses_prior else None  # stage 1's probability that a pixel sounds
+with torch.inference_mode():
+    output = model(model.normalize(frames), audio, prior)
+maps = semantic_inference(output, (224, 224))  # (frames, classes, height, width), the decision is maps.argmax(1)
+print(f"{len(output.auxiliary) + 1} predictions of {output.class_logits.shape[1]} queries; maps {tuple(maps.shape)}")
