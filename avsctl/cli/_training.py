@@ -30,8 +30,8 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice([*RECIPES, "auto"]),
             default="auto",
             show_default=True,
-            help="Size and recipe: swin-b-384 is the paper's; tiny trains from scratch on a CPU; auto takes the paper's "
-            "on a GPU, tiny elsewhere.",
+            help="Size and recipe: swin-b-384 is the paper's, tiny trains from scratch on a CPU; auto takes the paper's "
+            "on a GPU, else tiny.",
         ),
         subset_option(help="Which subset's clips to train on."),
         click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=3407, show_default=True),
@@ -63,10 +63,18 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--s4-frames",
             type=click.Choice(["repeat", "labelled"]),
             show_default=_BY_RECIPE,
-            help="S4 training clips: repeat the one labelled frame with every second's sound, as released, or read it once.",
+            help="S4 training clips: repeat the one labelled frame with every second's sound, as released, or read it "
+            "once.",
         ),
-        click.option("--frames-per-clip", type=POSITIVE, help="At most so many frames of a clip in a step, drawn anew in every epoch.", show_default=_BY_RECIPE),
-        click.option("--augment/--no-augment", default=None, help="Random mirror, cut and colours.", show_default=_BY_RECIPE),
+        click.option(
+            "--frames-per-clip",
+            type=POSITIVE,
+            help="At most so many frames of a clip in a step, drawn anew in every epoch.",
+            show_default=_BY_RECIPE,
+        ),
+        click.option(
+            "--augment/--no-augment", default=None, help="Random mirror, cut and colours.", show_default=_BY_RECIPE
+        ),
         click.option("--image-size", type=POSITIVE, help="Side of the model's input.", show_default=_BY_RECIPE),
         click.option(
             "--pixel-decoder",

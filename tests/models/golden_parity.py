@@ -1,11 +1,14 @@
 """Largest differences between our AAVS and tensors that the released code gave for random weights.
 
-Run as a program, it prints a table: `python tests/models/golden_parity.py [FOLDER]`.
+Run as a program, it prints a table of these, of VGGish and of the metrics:
+`python tests/models/golden_parity.py [--full-size] [FOLDER]`. With --full-size, also of Hugging Face's Mask2Former
+at the paper's size.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -51,9 +54,9 @@ class Errors:
 
     def add(self, group: str, ours: Tensor, theirs: Tensor) -> None:
         assert ours.shape == theirs.shape, (group, ours.shape, theirs.shape)
-        error = (ours.float() - theirs.float()).abs().max().item()
+        error = (ours.double() - theirs.double()).abs().max().item()
         assert error == error, f"{group} is not a number"
-        share = error / theirs.float().abs().max().item()
+        share = error / (theirs.double().abs().max().item() or 1.0)
         before = self.groups.get(group, (0.0, 0.0))
         self.groups[group] = (max(before[0], error), max(before[1], share))
 
@@ -137,13 +140,28 @@ def case_losses(case: Case) -> dict[str, Tensor]:
     return case.model.criterion()(case.output, targets, points=points)
 
 
-def main(folder: Path) -> None:
-    print(f"{'case':18} {'tensor':26} {'absolute':>9} {'of scale':>9}")
+def main(folder: Path, full_size: bool) -> None:
+    """Print the table as Markdown."""
+    from full_size_parity import full_size_errors
+    from sound_and_score_parity import metric_errors, vggish_errors
+
+    print("| case | tensor | absolute | of scale |\n|---|---|---|---|")
     for name in CASES:
         case = load_case(name, folder)
-        for group, (absolute, share) in {**forward_errors(case), **loss_errors(case)}.items():
-            print(f"{name:18} {group:26} {absolute:9.1e} {share:9.1e}")
+        _print_rows(name, {**forward_errors(case), **loss_errors(case)})
+    _print_rows("vggish", vggish_errors())
+    _print_rows("metrics", metric_errors())
+    if full_size:
+        with tempfile.TemporaryDirectory() as temporary:
+            _print_rows("mask2former, Swin-B, 384", full_size_errors(Path(temporary)))
+
+
+def _print_rows(case: str, groups: dict[str, tuple[float, float]]) -> None:
+    for group, (absolute, share) in groups.items():
+        print(f"| {case} | {group} | {absolute:.1e} | {share:.1e} |")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    sys.modules["golden_parity"] = sys.modules["__main__"]
+    words = [word for word in sys.argv[1:] if word != "--full-size"]
+    main(Path(words[0]) if words else FOLDER, "--full-size" in sys.argv)
