@@ -30,8 +30,8 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice([*RECIPES, "auto"]),
             default="auto",
             show_default=True,
-            help="Size and recipe: swin-b-384 is the paper's, tiny trains from scratch on a CPU; auto takes the paper's "
-            "on a GPU, else tiny.",
+            help="Size and recipe: swin-b-384 is the paper's, tiny trains from scratch on a CPU; auto takes the "
+            "paper's on a GPU, else tiny.",
         ),
         subset_option(help="Which subset's clips to train on."),
         click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=3407, show_default=True),

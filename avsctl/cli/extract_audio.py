@@ -50,7 +50,13 @@ def command(
 
     chosen = encoder or ("vggish" if weights else "logmel")
     path = extract_audio(
-        workspace.clips, target or workspace.audio, encoder_name=chosen, weights=weights, overwrite=overwrite, workers=workers, track=track
-    )  # fmt: skip
+        workspace.clips,
+        target or workspace.audio,
+        encoder_name=chosen,
+        weights=weights,
+        overwrite=overwrite,
+        workers=workers,
+        track=track,
+    )
     cache = AudioCache(path)
     out.print(f"{path}: {cache.encoder}, {cache.dim} numbers for each of {cache.rows} frames")
