@@ -134,6 +134,7 @@ def test_other_models_wrong_sources_and_wrong_sizes_are_refused(import_weights):
     _refused(result, "is not from vggish")
     Path("bare").mkdir()
     save_file(load_file(golden), "bare/w.safetensors")
+    Path("bare/config.json").write_text('{"epochs": 3}')  # of something else
     result = import_weights("bare/w.safetensors", "--out", "out.safetensors")
     _refused(result, "bare/w.safetensors", "sizes of the published models", "--config")
     config = json.loads((GOLDEN / "stage2_tiny.json").read_text())
@@ -229,6 +230,15 @@ def test_released_checkpoints_are_checkpoints_as_they_are(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"\x80\x02")
     with pytest.raises(AvsctlError, match="w.pth is truncated"):
         load_checkpoint(tmp_path / "w.pth", "avs")
+
+
+def test_released_checkpoints_draw_clips_as_they_are(tiny_workspace, tmp_path):
+    from avsctl.stages.visualize_clips import visualize_clips
+    from avsctl.workspace import Workspace
+
+    checkpoint = str(GOLDEN / "stage1_tiny.safetensors")
+    result = visualize_clips(Workspace(tiny_workspace), "test", count=1, avs=checkpoint, device="cpu", out=tmp_path)
+    assert result.files and all(path.stat().st_size for path in result.files)
 
 
 def test_training_starts_from_unconverted_weights(tiny_workspace, tmp_path, monkeypatch):

@@ -66,3 +66,43 @@ def test_training_starts_from_a_model_of_our_own(tmp_path):
     assert any(line.startswith("prior_keys") for line in report.missing)
     assert torch.equal(stage2.backbone.norms[0].weight, stage1.backbone.norms[0].weight)
     assert not report.unused
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_adapters_are_only_taken_from_the_place_they_were_trained_in(tmp_path, converted):
+    stage1 = FOLDER / "stage1_tiny.safetensors"
+    path = save_model(load_case("stage1_tiny").model, tmp_path / "own.safetensors") if converted else stage1
+    stage2 = create_from_spec(load_case("stage2_tiny").model.spec)
+    fresh = {name: tensor.clone() for name, tensor in stage2.state_dict().items()}
+    report = initialise(stage2, path)
+    trained, now = load_case("stage1_tiny").model.state_dict(), stage2.state_dict()
+    moved = [name for name in now if ".adapter." in name and not name.startswith("backbone.")]
+    assert len(moved) == 4 * (2 + 4)  # instead of the projections there, after them here
+    assert all(torch.equal(now[name], fresh[name]) for name in moved)
+    assert all(any(line.startswith(f"{name} ") for line in report.missing) for name in moved)
+    residual = [name for name in now if ".adapter." in name and name.startswith("backbone.")]
+    assert residual and all(torch.equal(now[name], trained[name]) for name in residual)
+
+
+def test_sizes_can_be_given_or_lie_beside_the_file(tmp_path):
+    wanted = load_case("stage2_tiny").model.state_dict()["queries.features"]
+    path, sizes = tmp_path / "w.safetensors", FOLDER / "stage2_tiny.json"
+    path.write_bytes((FOLDER / "stage2_tiny.safetensors").read_bytes())
+    for config in (sizes, str(sizes), read_config(sizes)):
+        assert torch.equal(load_model(path, config=config).state_dict()["queries.features"], wanted)
+    (tmp_path / "config.json").write_text(sizes.read_text())
+    assert torch.equal(load_model(path).state_dict()["queries.features"], wanted)
+    own = save_model(load_case("stage2_tiny").model, tmp_path / "own.safetensors")
+    with pytest.raises(ValueError, match="knows its own sizes"):
+        load_model(own, config=sizes)
+
+
+def test_what_a_smaller_model_leaves_of_a_file_is_said(caplog):
+    config = read_config(FOLDER / "stage2_tiny.json")
+    config["mask2former"]["decoder_layers"] = 4
+    with caplog.at_level("WARNING", logger="avsctl_models"):
+        report = import_model(FOLDER / "stage2_tiny.safetensors", config=config)[1]
+    assert len(report.unused) > 20 and "tensors are not part of the model and not used" in caplog.text
+    caplog.clear()
+    import_model(FOLDER / "stage1_tiny.safetensors")
+    assert not caplog.records
