@@ -49,8 +49,13 @@ def track(items: Iterable[Any], description: str = "", total: int | None = None)
 def set_up_logging(verbosity: int) -> None:
     """Show avsctl's log on stderr: -1 warnings only, 0 notes, 1 details."""
     level = {-1: logging.WARNING, 0: logging.INFO}.get(verbosity, logging.DEBUG)
-    handler = RichHandler(console=err, show_path=False, show_level=verbosity > 0, markup=False, highlighter=None)
-    handler.setFormatter(logging.Formatter("%(message)s", datefmt="%H:%M:%S"))
+    if err.is_terminal:
+        handler: logging.Handler = RichHandler(console=err, show_path=False, show_level=False, highlighter=None)
+        handler.setFormatter(logging.Formatter("%(message)s", datefmt="%H:%M:%S"))
+    else:
+        # Rich would break lines at 80 columns here, which no file or pipe wants.
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     for name in ("avsctl", "avsctl_models"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
