@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from avsctl.errors import AvsctlError
 
-out = Console(soft_wrap=True)
+# A pipe has no width of its own; 80 columns would squeeze the tables.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 """Results go here (stdout)."""
 err = Console(stderr=True, soft_wrap=True)
 """Progress, logs and errors go here (stderr)."""
