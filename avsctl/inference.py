@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from avsctl.configs import LABEL_SIZE
+from avsctl.errors import AvsctlError
 from avsctl.training.devices import autocast
 from avsctl_models import semantic_decision, semantic_inference
 
@@ -44,6 +45,7 @@ def decided_classes(
     """The class of every pixel: the argmax of `class_maps`, without making them all; arguments as there.
 
     Returns: (N, h, w) uint8 on the CPU.
+    Raises: AvsctlError: If the model predicts NaN or infinite values.
     """
     return _in_pieces(semantic_decision, model, frames, audio, prior, size, precision)
 
@@ -61,8 +63,11 @@ def _in_pieces(finish, model, frames, audio, prior, size, precision) -> Tensor:
                 audio[part].to(device),
                 None if prior is None else prior[part].to(device),
             )
-        parts.append(finish(output, size).cpu())
-    return torch.cat(parts)
+        try:
+            parts.append(finish(output, size).cpu())
+        except ValueError as error:
+            raise AvsctlError(f"Nothing can be decided: {error}. Train the model again, at a lower --lr.") from None
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def decide(maps: Tensor) -> Tensor:

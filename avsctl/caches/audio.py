@@ -41,7 +41,7 @@ def assemble_audio(
     """Write `audio.h5` from items `{"embedding": (T, D) float32}` in the order of `uids`."""
     rows = [item["embedding"] for item in items()]  # 86,780 rows of 128 numbers are 44 MB
     embedding = np.concatenate(rows).astype(np.float32)
-    with whole_file(path) as part, new_cache(part) as file:
+    with whole_file(path) as part, new_cache(part, ["clips"]) as file:
         fingerprint = hash_of(*(row.tobytes() for row in rows))
         write_header(file, "audio", fingerprint=fingerprint, inputs=inputs, options=options)
         set_text(file, "encoder", encoder)

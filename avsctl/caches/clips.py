@@ -119,7 +119,7 @@ def assemble_clips(
     tally = _Tally()
     for item in items():
         tally.add(item)
-    with whole_file(path) as part, new_cache(part) as file:
+    with whole_file(path) as part, new_cache(part, ["clips", "frames", "labels", "audio", "log_mel"]) as file:
         write_header(file, "clips", fingerprint=hash_of(*tally.hashes), inputs={}, options=options)
         set_text(file, "classes", json.dumps(list(classes)))
         set_text(file, "palette", json.dumps(np.asarray(palette).tolist()))
@@ -172,7 +172,7 @@ class ClipCache:
             )
             self.first_frame = file["clips/first_frame"][:]
             self._offsets = {name: file[f"{name}/offset"][:] for name in ("frames", "labels", "audio")}
-            self.has_log_mel = "log_mel" in file
+            self.has_log_mel = "log_mel/data" in file
         self.position = {uid: i for i, uid in enumerate(self.uids)}
 
     def __len__(self) -> int:

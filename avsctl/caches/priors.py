@@ -59,7 +59,7 @@ def assemble_priors(
         hashes.append(hash_of(item["maps"].tobytes()))
         size = item["maps"].shape[-1]
     first_frame = np.cumsum([0, *counts])
-    with whole_file(path) as part, new_cache(part) as file:
+    with whole_file(path) as part, new_cache(part, ["clips"]) as file:
         write_header(file, "priors", fingerprint=hash_of(*hashes), inputs=inputs, options=options)
         set_text(file, "origin", origin)
         set_text(file, "accuracy", json.dumps(dict(accuracy), sort_keys=True))

@@ -55,13 +55,20 @@ def set_up_logging(verbosity: int) -> None:
         handler.setFormatter(logging.Formatter("%(message)s", datefmt="%H:%M:%S"))
     else:
         # Rich would break lines at 80 columns here, which no file or pipe wants.
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _PlainHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     for name in ("avsctl", "avsctl_models"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
+
+
+class _PlainHandler(logging.Handler):
+    """One line for each record on whatever stderr is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
 
 
 def run_guarded(command: click.Command) -> int:

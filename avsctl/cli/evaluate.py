@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.table import Table
 
 from avsctl.cli._console import out, track
 from avsctl.cli._options import command, device_options, json_option, seed_option, split_option, subset_option
+from avsctl.errors import AvsctlError
 from avsctl.workspace import TASKS, Workspace
 
+if TYPE_CHECKING:
+    from avsctl.stages.evaluation_report import Report
+
+FOR_RUNS = ("run", "prior", "prior_form", "audio", "weights", "seed", "device", "precision")
+"""Options that mean nothing to masks that are there already."""
 AVS_COLUMNS = {
     "mIoU": "miou",
     "F": "f_score",
@@ -55,7 +62,26 @@ def _explain(ctx: click.Context, option: click.Parameter, value: bool) -> None:
 @command("evaluate")
 @split_option()
 @subset_option(help="Which subset's clips to score.")
-@click.option("--task", type=click.Choice(TASKS), help="[default: those that have a completed run]")
+@click.option(
+    "--task",
+    type=click.Choice(TASKS),
+    help="[default: those that have a completed run; for --predictions avss, where labels name classes]",
+)
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Score masks of any program instead of runs: <v1s|v1m|v2>/<uid>/<frame>.png, frames from 0. Task avss: class "
+    "indices or AVSBench's colours; avs: grey value / 255.",
+)
+@click.option(
+    "--size",
+    type=click.Choice(["label", "224", "512"]),
+    default="224",
+    show_default=True,
+    help="With --predictions: where masks and labels are compared, label being each label's own size. Runs are scored "
+    "at 224.",
+)
 @click.option("--run", metavar="RUN", help="Name or folder of a run. [default: the newest that fits]")
 @click.option(
     "--prior",
@@ -92,16 +118,17 @@ def _explain(ctx: click.Context, option: click.Parameter, value: bool) -> None:
 @device_options
 @json_option
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
-    """Score runs on a split, with any prior and any change of the sound.
+    """Score runs on a split, with any prior and any change of the sound, or any program's masks (--predictions).
 
     Tables show percent; reports/<split>/*.json hold every score as a fraction under its own name, per subset and
     class, with a csv of the classes beside it. Scores never depend on how many clips are computed together.
     """
-    from avsctl.stages.evaluate import compare_priors, evaluate
-    from avsctl.stages.evaluation_plan import EvaluateConfig
-
-    reports = evaluate(workspace, EvaluateConfig(**options), track=track)
-    comparison = compare_priors(reports) if options["prior"] == "all" else None
+    predictions, size = options.pop("predictions"), options.pop("size")
+    _check_fit(predictions, size)
+    if predictions is None:
+        reports, comparison = _score_runs(workspace, options)
+    else:
+        reports, comparison = [_score_predictions(workspace, predictions, size, options)], None
     if as_json:
         found = [{"path": str(report.path), **report.content} for report in reports]
         click.echo(json.dumps({"reports": found, "comparison": comparison}, indent=1, sort_keys=True))
@@ -115,16 +142,48 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
         out.print(f"{report.path}", markup=False, highlight=False)
 
 
+def _check_fit(predictions: Path | None, size: str) -> None:
+    """Refuse options that would be left unused."""
+    if predictions is None and size != "224":
+        raise AvsctlError(f"Runs are scored at 224, where AVSBench scores: --size {size} goes with --predictions DIR.")
+    context = click.get_current_context()
+    for name in FOR_RUNS if predictions is not None else ():
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise AvsctlError(f"--{name.replace('_', '-')} is for runs: leave it out with --predictions.")
+
+
+def _score_runs(workspace: Workspace, options: dict[str, Any]) -> tuple[Sequence[Report], list[dict] | None]:
+    from avsctl.stages.evaluate import compare_priors, evaluate
+    from avsctl.stages.evaluation_plan import EvaluateConfig
+
+    reports = evaluate(workspace, EvaluateConfig(**options), track=track)
+    return reports, compare_priors(reports) if options["prior"] == "all" else None
+
+
+def _score_predictions(workspace: Workspace, folder: Path, size: str, options: dict[str, Any]) -> Report:
+    from avsctl.stages.evaluate_predictions import PredictionsConfig, evaluate_predictions
+
+    given = {name: value for name, value in options.items() if name not in FOR_RUNS}
+    return evaluate_predictions(workspace, PredictionsConfig(folder, size=size, **given), track=track)
+
+
 def _scores_table(content: dict[str, Any]) -> Table:
     columns = AVS_COLUMNS if content["task"] == "avs" else AVSS_COLUMNS
-    runs = ", ".join(run["name"] for run in content["runs"])
-    prior = f", prior {content['prior']['name']}" if content["prior"] else ""
-    table = _table(f"{content['task']} {runs}{prior}, {_setting(content)}", ["subset", "clips"], columns)
     scores = content["scores"]
+    columns = {title: name for title, name in columns.items() if name in scores["all"]}
+    table = _table(f"{content['task']} {_scored(content)}, {_setting(content)}", ["subset", "clips"], columns)
     rows = scores["subsets"] | ({"all": scores["all"]} if len(scores["subsets"]) > 1 else {})
     for subset, row in rows.items():
         table.add_row(subset, f"{row['clips']:,}", *(_percent(row[name]) for name in columns.values()))
     return table
+
+
+def _scored(content: dict[str, Any]) -> str:
+    if "predictions" in content:
+        size = content["label_size"]
+        return f"masks {content['predictions']['folder']}, at {'label size' if size == 'label' else size}"
+    prior = f", prior {content['prior']['name']}" if content["prior"] else ""
+    return ", ".join(run["name"] for run in content["runs"]) + prior
 
 
 def _comparison_table(rows: Sequence[dict[str, Any]], content: dict[str, Any]) -> Table:
@@ -139,7 +198,8 @@ def _comparison_table(rows: Sequence[dict[str, Any]], content: dict[str, Any]) -
 
 
 def _setting(content: dict[str, Any]) -> str:
-    sound = "" if content["audio"]["change"] == "original" else f", sound {content['audio']['change']}"
+    change = content.get("audio", {}).get("change", "original")
+    sound = "" if change == "original" else f", sound {change}"
     return f"split {content['split']}, subset {content['subset']}{sound} (percent)"
 
 

@@ -58,9 +58,19 @@ SEMANTIC_MEANINGS = {
     "pixel_accuracy": "share of labelled pixels given their class, whole set pooled",
 }
 
-# Semantic masks are scored as sounding masks too, every class counting as sounding: binary names with avs_.
+# Semantic masks are scored as sounding masks too, every class counting as sounding: binary names with avs_. They have
+# no probability, so that the thresholds of F leave two choices: the decided mask, or everything marked.
+_OF_DECIDED_MASKS = {
+    "f_score": "F (beta^2 = 0.3) of the decided mask, or of marking everything where that is better, clip by clip, "
+    "mean over clips; empty frames and clips count as in the task avs",
+    "f_score_dataset": "that F with one choice for the whole set",
+    **{
+        f"f_score_legacy_batch{size}": f"that F with one choice per call of {size} clips, as {who} tests"
+        for size, who in LEGACY_BATCHES.items()
+    },
+}
 _SCORED_AS_AVS = {
-    f"avs_{name}": f"all classes as sounding: {meaning}"
+    f"avs_{name}": f"all classes as sounding: {_OF_DECIDED_MASKS.get(name, meaning)}"
     for name, meaning in BINARY_MEANINGS.items()
     if name not in ("clips", "frames", "f_score_stepping_stones")
 }

@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
-from avsctl.caches.files import hash_of, whole_file, write_json
+from avsctl.caches.files import hash_of
 from avsctl.caches.header import check_made_from
 from avsctl.caches.priors import PriorCache
 from avsctl.configs import LABEL_SIZE
 from avsctl.data.changed_audio import SoundChange
 from avsctl.data.samples import Batch, ClipSamples, loader
-from avsctl.inference import class_maps, sounding_probability
+from avsctl.inference import class_maps, decide, decided_classes, sounding_probability
 from avsctl.metrics import BinaryScores, SemanticScores
 from avsctl.metrics.binary import stepping_stones_score
 from avsctl.progress import Track, silent
 from avsctl.stages.evaluation_plan import EvaluateConfig, Job, NamedPrior, plan_evaluation
+from avsctl.stages.evaluation_report import Report, per_class, write_report
 from avsctl.stages.inputs import load_run
 from avsctl.stages.scoring import groups
 from avsctl.stages.sound_changes import change_sound, check_change
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Workspace
-
-FRAMES_AT_ONCE = 10
-"""Most frames of a clip in one call of the network; 71 maps of 224 x 224 for 10 frames are 142 MB."""
-
-PER_CLASS = ("frames", "iou", "f_score", "dataset_iou", "dataset_f_score", "target_pixels", "predicted_pixels")
-
-
-@dataclass(frozen=True)
-class Report:
-    """One evaluation: a run (or stage 1's runs by subset) with one prior on one kind of sound.
-
-    Attributes:
-        path: of its JSON; the task avss has a csv of the classes beside it.
-        content: what the JSON holds.
-    """
-
-    path: Path
-    content: dict[str, Any]
 
 
 def evaluate(
@@ -93,7 +72,7 @@ def evaluate(
                 _score_clip(model, clip, sheets, clips.position[clip.uids[0]], config.precision)
         for sheet in sheets:
             content = _content(job, sheet, config, change, clips, audio)
-            reports.append(_write(folder, _name(job, sheet, config, change), content))
+            reports.append(write_report(folder, _name(job, sheet, config, change), content))
     return reports
 
 
@@ -122,44 +101,29 @@ def _score_clip(model: nn.Module, clip: Batch, sheets: Sequence[_Sheet], positio
     uid, subset, labels = clip.uids[0], clip.subsets[0], clip.labels.numpy()
     for sheet in sheets:
         prior = None if sheet.prior is None else sheet.prior.source.read(uid, labels)
-        decided, sounding, theirs = _predict(model, clip, prior, precision)
-        given: dict[str, Any] = {"scores": sounding[keep], "position": position}
-        if isinstance(sheet.scores, BinaryScores):
-            given["stepping_stones_scores"] = theirs[keep]
-        sheet.scores.add(uid, subset, decided[keep], labels[keep], **given)
+        if isinstance(sheet.scores, SemanticScores):
+            decided = _decide_classes(model, clip, prior, precision)
+            sheet.scores.add(uid, subset, decided[keep], labels[keep], position=position)
+        else:
+            decided, sounding, theirs = _predict_sounding(model, clip, precision)
+            given = {"scores": sounding[keep], "stepping_stones_scores": theirs[keep], "position": position}
+            sheet.scores.add(uid, subset, decided[keep], labels[keep], **given)
         if prior is not None:
             masks = np.stack([_at_label_size(one > 0.5) for one in prior[keep]])
             sheet.prior_scores.add(uid, subset, masks, labels[keep] != 0, position=position)
 
 
-def _predict(
-    model: nn.Module, clip: Batch, prior: np.ndarray | None, precision: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Decided classes (T, h, w), sounding scores (T, h, w) and Stepping Stones' scores of a clip's frames.
-
-    The sounding score is s / (b + s), b being the background's map and s the strongest other class's: above 0.5
-    exactly where the decision is not the background, and stage 1's probability where there are two classes.
-    """
-    parts = []
-    for start in range(0, len(clip.frames), FRAMES_AT_ONCE):
-        part = slice(start, start + FRAMES_AT_ONCE)
-        given = None if prior is None else torch.from_numpy(prior[part])
-        maps = class_maps(model, clip.frames[part], clip.audio[part], given, precision=precision)
-        pair = torch.stack([maps[:, 0], maps[:, 1:].amax(1)], 1)
-        theirs = stepping_stones_score(pair[:, 0].numpy(), pair[:, 1].numpy())
-        parts.append((_decide(maps).numpy(), sounding_probability(pair).numpy(), theirs))
-    decided, sounding, theirs = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return decided, sounding, theirs
+def _predict_sounding(model: nn.Module, clip: Batch, precision: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Decided masks (T, h, w), sounding probabilities (T, h, w) and Stepping Stones' scores of a clip's frames."""
+    maps = class_maps(model, clip.frames, clip.audio, precision=precision)
+    theirs = stepping_stones_score(maps[:, 0].numpy(), maps[:, 1].numpy())
+    return decide(maps).numpy(), sounding_probability(maps).numpy(), theirs
 
 
-def _decide(maps: Tensor) -> Tensor:
-    """The argmax over classes, the first where several are equal: (N, h, w) uint8."""
-    best, decided = maps[:, 0].clone(), torch.zeros(maps[:, 0].shape, dtype=torch.uint8)
-    # One contiguous map after the other: argmax over 71 of them strides through memory and takes twice as long.
-    for index in range(1, maps.shape[1]):
-        decided.masked_fill_(maps[:, index] > best, index)
-        torch.maximum(best, maps[:, index], out=best)
-    return decided
+def _decide_classes(model: nn.Module, clip: Batch, prior: np.ndarray | None, precision: str) -> np.ndarray:
+    """The class of every pixel of a clip's frames, (T, h, w) uint8."""
+    given = None if prior is None else torch.from_numpy(prior)
+    return decided_classes(model, clip.frames, clip.audio, given, precision=precision).numpy()
 
 
 def _at_label_size(mask: np.ndarray) -> np.ndarray:
@@ -198,7 +162,7 @@ def _content(
         "scores": sheet.scores.result(),
     }
     if isinstance(sheet.scores, SemanticScores):
-        content["per_class"] = _per_class(sheet.scores, list(content["scores"]["subsets"]), clips.classes)
+        content["per_class"] = per_class(sheet.scores, list(content["scores"]["subsets"]), clips.classes)
     else:
         content["binary_labels"] = config.binary_labels
     return content
@@ -217,18 +181,6 @@ def _prior_content(sheet: _Sheet) -> dict[str, Any]:
     }
 
 
-def _per_class(scores: SemanticScores, subsets: Sequence[str], classes: Sequence[str]) -> dict[str, list[dict]]:
-    """For all clips and each subset one row per class, in index order."""
-    tables = {}
-    for name in ("all", *subsets):
-        columns = scores.per_class(None if name == "all" else name)
-        tables[name] = [
-            {"index": index, "class": label, **{column: columns[column][index].item() for column in PER_CLASS}}
-            for index, label in enumerate(classes)
-        ]
-    return tables
-
-
 def _name(job: Job, sheet: _Sheet, config: EvaluateConfig, change: SoundChange) -> str:
     names = [run.name for run, _ in job.routes]
     runs = names[0] if len(names) == 1 else f"routed-{hash_of(*names)[:8]}"
@@ -240,19 +192,6 @@ def _name(job: Job, sheet: _Sheet, config: EvaluateConfig, change: SoundChange) 
     if config.precision != EvaluateConfig.precision:
         parts.append(config.precision)
     return ".".join(part.replace("/", "-") for part in parts)
-
-
-def _write(folder: Path, name: str, content: dict[str, Any]) -> Report:
-    path = folder / f"{name}.json"
-    if "per_class" in content:
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["subset", "index", "class", *PER_CLASS])
-        for subset, rows in content["per_class"].items():
-            writer.writerows([subset, *row.values()] for row in rows)
-        with whole_file(path.with_name(f"{name}.csv")) as part:
-            part.write_text(table.getvalue(), encoding="utf-8")
-    return Report(write_json(path, content), content)
 
 
 def compare_priors(reports: Sequence[Report]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from avsctl.caches.clips import ClipCache
 from avsctl.caches.priors import PriorCache
 from avsctl.data.samples import PriorSource
 from avsctl.errors import AvsctlError
+from avsctl.stages.evaluation_clips import labelled_clips
 from avsctl.stages.inputs import find_prior
 from avsctl.workspace import TASKS, Run, Workspace
 
@@ -81,13 +82,7 @@ def plan_evaluation(workspace: Workspace, config: EvaluateConfig, clips: ClipCac
 
     Raises: AvsctlError: If there is nothing to score, or a run or prior is missing or doesn't fit.
     """
-    indices = clips.select(split=config.split, subset=config.subset)
-    labelled = [clip for clip in indices if clips.labelled(clip).any()]
-    if not labelled:
-        raise AvsctlError(
-            f"None of the {len(indices)} clips of subset {config.subset}, split {config.split} has a labelled frame: "
-            f"nothing can be scored. Choose another --split or --subset ('avsctl status' lists them)."
-        )
+    labelled = labelled_clips(clips, config.split, config.subset)
     jobs = []
     for task in _tasks(workspace, config, clips):
         jobs += [_avs_job(workspace, config, clips, labelled)] if task == "avs" else []

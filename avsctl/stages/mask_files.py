@@ -105,16 +105,30 @@ def read_mask(path: Path, size: int) -> np.ndarray:
 
     Raises: AvsctlError: If it is not a readable picture.
     """
+    grey = grey_of(read_picture(path))
+    return np.asarray(grey if grey.size == (size, size) else grey.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A mask file, decoded.
+
+    Raises: AvsctlError: If it is not a readable picture.
+    """
     try:
         with Image.open(path) as picture:
-            if picture.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut them off at 255
-                values = np.asarray(picture).astype(np.float64) / 65535 * 255
-                grey = Image.fromarray(np.rint(values).astype(np.uint8))
-            else:
-                grey = picture.convert("L")
-    except (OSError, SyntaxError, ValueError) as error:
+            picture.load()
+            return picture
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
         raise AvsctlError(f"{path} is not a readable picture ({error}). Write this mask again.") from None
-    return np.asarray(grey if grey.size == (size, size) else grey.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def grey_of(picture: Image.Image) -> Image.Image:
+    """A picture of any kind in 8-bit grey."""
+    if not picture.mode.startswith("I"):
+        return picture.convert("L")
+    # 16 bits; Pillow's own conversion would cut them off at 255
+    values = np.asarray(picture).astype(np.float64) / 65535 * 255
+    return Image.fromarray(np.rint(values).astype(np.uint8))
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ def restore_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Opti
     position = read_position(path)
     if position["frozen"] != frozen_fingerprint(model):
         raise AvsctlError(
-            f"{path} belongs to other base weights. Give --init-from and --backbone-weights as in the run's config.json."
+            f"{path} belongs to other base weights. "
+            f"Give --init-from and --backbone-weights as in the run's config.json."
         )
     with safe_open(path, "pt") as file:
         stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict

@@ -26,7 +26,8 @@ def test_every_command_has_help(name):
 
 
 def test_help_does_not_load_torch():
-    code = "import sys; from avsctl.cli import cli; cli(['--help'], standalone_mode=False); print('torch' in sys.modules)"
+    call = "cli(['--help'], standalone_mode=False)"
+    code = f"import sys; from avsctl.cli import cli; {call}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False"
 

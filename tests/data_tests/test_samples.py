@@ -84,9 +84,11 @@ def test_a_batch_stacks_the_frames_of_its_clips(caches):
 
 
 def test_worker_processes_read_the_same(caches):
-    samples = _samples(caches, subset="all", split="test", frames_per_clip=2, augment=True, prior=PriorSource("oracle"))
+    given = {"frames_per_clip": 2, "augment": True, "prior": PriorSource("oracle")}
+    samples = _samples(caches, subset="all", split="test", **given)
     here, there = (list(loader(samples, [[0, 1], [2]], workers=n)) for n in (0, 1))
-    assert all(torch.equal(a.frames, b.frames) and torch.equal(a.prior, b.prior) for a, b in zip(here, there, strict=True))
+    for a, b in zip(here, there, strict=True):
+        assert torch.equal(a.frames, b.frames) and torch.equal(a.prior, b.prior)
 
 
 def test_random_views_change_with_the_epoch_and_with_nothing_else(caches):

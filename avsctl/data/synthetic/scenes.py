@@ -116,10 +116,8 @@ def _always(rng: np.random.Generator, count: int, seconds: int) -> np.ndarray:
 
 def _some_of_them(rng: np.random.Generator, count: int, seconds: int) -> np.ndarray:
     """One or two objects sound, seldom all of three; in two of five clips others take over midway."""
-    if rng.uniform() < 0.08:
-        chosen = np.ones(count, dtype=bool)
-    else:
-        chosen = _choose(rng, count, int(rng.integers(1, count)))
+    everyone = rng.uniform() < 0.08
+    chosen = np.ones(count, dtype=bool) if everyone else _choose(rng, count, int(rng.integers(1, count)))
     active = np.repeat(chosen[:, None], seconds, axis=1)
     if rng.uniform() < 0.4:
         turn = int(rng.integers(1, seconds))
