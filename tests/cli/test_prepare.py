@@ -196,5 +196,5 @@ def test_a_file_that_is_no_cache_is_not_replaced_unasked(avsctl, root):
     Path("clips.h5").write_text("mine")
     code, _, err = avsctl("prepare", "avsbench", "--root", root, "--workers", 0)
     assert code == 2
-    assert "clips.h5 is not a readable HDF5 file" in err
+    assert "clips.h5 is not a readable clips cache" in err
     assert Path("clips.h5").read_text() == "mine"
