@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -58,21 +59,14 @@ def semantic_inference(output: SegmentationOutput, size: tuple[int, int]) -> Ten
     Returns: (N, K, height, width) float32.
     Source: the released post-processing of Stepping Stones (ECCV 2024), after MaskFormer's.
     """
-    scores = output.class_logits.float().softmax(-1)[..., :-1]  # (N, Q, K)
-    frames, queries, classes = scores.shape
-    height, width = output.input_size
-    pixels = height * width
     maps = []
-    group = max(1, _WORKING_ELEMENTS // (classes * pixels))
-    for start in range(0, frames, group):
-        part = slice(start, min(start + group, frames))
-        sums = _sum_over_queries(scores[part], output.mask_logits[part], (height, width))
-        if tuple(size) != (height, width):
+    for sums in _grouped_sums(output):
+        if tuple(size) != tuple(output.input_size):
             sums = F.interpolate(sums, size=tuple(size), mode="bilinear", align_corners=False)
         maps.append(sums)
     if not maps:
-        return scores.new_zeros(0, classes, *size)
-    return torch.cat(maps)
+        return output.class_logits.new_zeros(0, output.class_logits.shape[-1] - 1, *size, dtype=torch.float32)
+    return maps[0] if len(maps) == 1 else torch.cat(maps)
 
 
 @torch.no_grad()
@@ -85,12 +79,17 @@ def semantic_decision(output: SegmentationOutput, size: tuple[int, int]) -> Tens
     Args:
         output: Predictions for N frames. size: (height, width) of the decision.
     Returns: (N, height, width) uint8.
+    Raises: ValueError: If predictions are NaN or infinite, so that nothing can be decided.
     """
-    sums = semantic_inference(output, output.input_size)
-    decided = torch.zeros(len(sums), *size, dtype=torch.uint8, device=sums.device)
-    for frame, maps in enumerate(sums):
+    frames, device = len(output.class_logits), output.class_logits.device
+    decided = torch.zeros(frames, *size, dtype=torch.uint8, device=device)
+    every_map = (maps for sums in _grouped_sums(output) for maps in sums)
+    for frame, maps in enumerate(every_map):
+        highest = maps.amax((1, 2))
+        if not torch.isfinite(highest).all():
+            raise ValueError(f"the predictions of frame {frame} hold NaN or infinite values")
         least = maps.amax(0).min() / 4 * (1 - 1e-4)  # a margin for rounding
-        able = (maps.amax((1, 2)) >= least).nonzero()[:, 0]
+        able = (highest >= least).nonzero()[:, 0]
         kept = F.interpolate(maps[able][None], size=tuple(size), mode="bilinear", align_corners=False)[0]
         best = kept[0].clone()
         decided[frame] = able[0]
@@ -98,6 +97,17 @@ def semantic_decision(output: SegmentationOutput, size: tuple[int, int]) -> Tens
             decided[frame].masked_fill_(map_ > best, int(index))
             torch.maximum(best, map_, out=best)
     return decided
+
+
+def _grouped_sums(output: SegmentationOutput) -> Iterator[Tensor]:
+    """The sums over queries at the input's size, (n, K, H, W) for as many frames at once as memory should hold."""
+    scores = output.class_logits.float().softmax(-1)[..., :-1]  # (N, Q, K)
+    frames, _, classes = scores.shape
+    height, width = output.input_size
+    group = max(1, _WORKING_ELEMENTS // (classes * height * width))
+    for start in range(0, frames, group):
+        part = slice(start, start + group)
+        yield _sum_over_queries(scores[part], output.mask_logits[part], (height, width))
 
 
 def _sum_over_queries(scores: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -52,6 +52,11 @@ def _made_up_maps(model, frames, audio, prior=None, *, size=224, precision="fp32
     return maps
 
 
+def _show_made_up_maps(monkeypatch):
+    monkeypatch.setattr(stage, "class_maps", _made_up_maps)
+    monkeypatch.setattr(stage, "decided_classes", lambda *given, **named: _made_up_maps(*given, **named).argmax(1))
+
+
 def _truth(clips, clip, binary):
     labels = [read_label(data) for data in clips.label_bytes(clip)]
     if binary:
@@ -85,7 +90,7 @@ def test_stage_1_is_scored_as_its_validation_was(score, two_stage_workspace):
 
 
 def test_semantic_scores_are_those_of_the_plain_formula(score, two_stage_workspace, monkeypatch):
-    monkeypatch.setattr(stage, "class_maps", _made_up_maps)
+    _show_made_up_maps(monkeypatch)
     [report] = score(task="avss", prior="oracle")
     clips, audio = ClipCache(two_stage_workspace / "clips.h5"), AudioCache(two_stage_workspace / "audio.h5")
     samples = stage.ClipSamples(clips, audio, clips.select(split="test"), task="avss", image_size=64)
@@ -109,7 +114,7 @@ def test_semantic_scores_are_those_of_the_plain_formula(score, two_stage_workspa
 
 
 def test_binary_scores_use_the_decision_and_the_probability(score, two_stage_workspace, monkeypatch):
-    monkeypatch.setattr(stage, "class_maps", _made_up_maps)
+    _show_made_up_maps(monkeypatch)
     [report] = score(task="avs", subset="s4")
     clips, audio = ClipCache(two_stage_workspace / "clips.h5"), AudioCache(two_stage_workspace / "audio.h5")
     samples = stage.ClipSamples(
@@ -152,7 +157,7 @@ def test_without_a_task_both_are_scored_with_the_predicted_prior(score):
 
 
 def test_all_priors_are_compared_with_the_oracle_and_the_single_stage(score, monkeypatch):
-    monkeypatch.setattr(stage, "class_maps", _made_up_maps)
+    _show_made_up_maps(monkeypatch)
     rows = compare_priors(score(prior="all", subset="ms3"))
     assert [row["prior"] for row in rows] == ["oracle", "predicted", "empty", None]
     assert rows[-1]["run"] == "aavs-tiny-all-none-s3407"
@@ -166,7 +171,7 @@ def test_all_priors_are_compared_with_the_oracle_and_the_single_stage(score, mon
 
 
 def test_what_is_missing_of_all_priors_is_named_with_its_command(score, caplog, monkeypatch):
-    monkeypatch.setattr(stage, "class_maps", _made_up_maps)
+    _show_made_up_maps(monkeypatch)
     with caplog.at_level("WARNING", logger="avsctl"):
         score(prior="all", subset="s4")
     for level in ("low", "high"):
