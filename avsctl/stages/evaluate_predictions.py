@@ -87,8 +87,11 @@ def evaluate_predictions(
         scores.merge(part)
         hashes[number] = digest
         highest = max(highest, peak)
-    if task == "avs" and highest < 1.5 / 255:
-        log.warning("No mask in %s is brighter than 1 of 255, so that all is silent: 255 sounds.", config.folder)
+    if task == "avs" and highest <= 0.5:
+        log.warning(
+            "No mask in %s is brighter than %d of 255, so that nothing sounds: 128 and more does. "
+            "Class indices are for --task avss.", config.folder, round(255 * highest)
+        )  # fmt: skip
     content = _content(config, task, clips, scores, hash_of(*hashes))
     return write_report((config.out or workspace.reports) / config.split, _name(config, task), content)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,3 +97,11 @@ def test_a_bad_request_is_one_line_and_writes_nothing(avsctl, workspace, monkeyp
     assert named in line
     assert "Traceback" not in err
     assert not (workspace / "reports").exists()
+
+
+def test_the_page_of_scores_knows_all_of_them():
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z0-9]+_[a-z0-9_]+|miou)`", page))
+    known = set(MEANINGS["binary"]) | set(MEANINGS["semantic"])
+    assert named <= known
+    assert {name for name in known - named if not name.startswith("avs_")} == {"clips", "frames"}

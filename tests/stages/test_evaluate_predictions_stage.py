@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
-from avsctl.caches.clips import SUBSETS, ClipCache
+from avsctl.caches.clips import SUBSETS, ClipCache, ClipRecord, assemble_clips
 from avsctl.caches.files import read_json
 from avsctl.data.labels import binary_label, read_label, semantic_label
-from avsctl.data.palette import index_to_colours, palette
+from avsctl.data.media import index_png
+from avsctl.data.palette import CLASS_NAMES, index_to_colours, palette
 from avsctl.errors import AvsctlError
 from avsctl.metrics import MEANINGS, BinaryScores, SemanticScores
 from avsctl.stages.evaluate_predictions import SIZES, PredictionsConfig, evaluate_predictions
 from avsctl.workspace import Workspace
+
+GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "metrics" / "baselines_semantic"
 
 
 @pytest.fixture
@@ -126,6 +131,35 @@ def test_class_masks_are_compared_at_the_size_asked_for(root, tmp_path):
         assert report.content["label_size"] == (size if size == "label" else side)
 
 
+@pytest.mark.parametrize("mix", ["few_classes", "short_clip_only"])
+def test_files_score_as_the_published_test_scripts_score_their_arrays(tmp_path, mix):
+    tensors = load_file(GOLDEN.with_suffix(".safetensors"))
+    published = json.loads(GOLDEN.with_suffix(".json").read_text())["expected"]["DATASET_LEVEL"][mix]
+    records = []
+    for case in published["cases"]:
+        masks, truth = tensors.get(f"{case}.pred_label"), tensors[f"{case}.gt"]
+        if case == "short_clip":
+            masks, truth = tensors["short_clip.pred_label_first5"], truth[:5]
+        folder = tmp_path / "masks" / "v2" / case
+        folder.mkdir(parents=True)
+        for frame, mask in enumerate(masks):
+            _as_colours(folder / f"{frame}.png", mask)
+        labels = [index_png(label.astype(np.uint8)) for label in truth]
+        records.append(ClipRecord(case, case, "v2", "test", [b""] * len(labels), labels, b""))
+    assemble_clips(
+        tmp_path / "clips.h5", lambda: (record.arrays() for record in records),
+        classes=CLASS_NAMES, palette=palette(71), label_kind="semantic", options={},
+    )  # fmt: skip
+    scores = _all(_score(tmp_path, tmp_path / "masks"))
+    for theirs, names in (
+        ("stepping_stones", ("miou", "miou_foreground", "f_score", "f_score_foreground")),
+        ("avsbench_avsegformer", ("miou_padded", "miou_padded_legacy", "f_score_padded", "f_score_padded_legacy")),
+    ):
+        values = [published[theirs][name] for name in ("miou", "miou_noBg", "F_score", "F_score_noBg")]
+        # The published scripts sum in float32.
+        assert [scores[name] for name in names] == pytest.approx(values, abs=2e-6)
+
+
 def _soft(path, index):
     """Scores that rise from left to right, higher on the label."""
     rise = np.linspace(20, 200, index.shape[1])[None] + np.where(index > 0, 55, 0)
@@ -208,11 +242,11 @@ def test_only_labelled_frames_count(root, tmp_path):
     assert _all(report)["miou_present"] == pytest.approx(1)
 
 
-def test_all_silent_masks_of_0_and_1_are_warned_of(root, tmp_path, caplog):
-    folder = _write(tmp_path / "masks", root, change=lambda index: (index > 0).astype(np.uint8))
+def test_class_indices_taken_for_scores_are_warned_of(root, tmp_path, caplog):
+    folder = _write(tmp_path / "masks", root)
     with caplog.at_level("WARNING", logger="avsctl"):
         _score(root, folder, task="avs")
-    assert "255 sounds" in caplog.text
+    assert "of 255, so that nothing sounds" in caplog.text
 
 
 def _spoil_missing_clip(folder):

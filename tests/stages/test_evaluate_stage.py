@@ -289,6 +289,21 @@ def test_a_run_or_cache_that_does_not_fit_is_refused_at_once(two_stage_workspace
     _refused(root, "hears vggish")
 
 
+def test_a_model_that_predicts_nan_is_refused_and_leaves_no_report(score, monkeypatch, tmp_path):
+    load = stage.load_run
+
+    def broken(*given):
+        model = load(*given)
+        next(model.parameters()).data.fill_(torch.nan)
+        return model
+
+    monkeypatch.setattr(stage, "load_run", broken)
+    for options, message in (({"task": "avss", "prior": "empty"}, "Nothing can be decided"), ({"task": "avs"}, "nan")):
+        with pytest.raises(AvsctlError, match=message):
+            score(**options, subset="s4")
+    assert not (tmp_path / "out").exists()
+
+
 def test_weights_are_asked_for_where_the_encoder_has_some(two_stage_workspace):
     audio = AudioCache(two_stage_workspace / "audio.h5")
     audio.encoder = "vggish"
