@@ -59,7 +59,7 @@ class Workspace:
         """The run that a command means: by name or folder, else the newest completed one that fits.
 
         Args:
-            run: a folder, or the name of a run in this workspace.
+            run: the name of a run in this workspace, a run's folder, or a checkpoint's file.
             subset: the subset it must serve; a run trained on all serves every subset.
             fits: options that its record must hold, e.g. `prior="oracle"`; None means any.
         Raises: AvsctlError: If there is none, or if the named one is unfinished or of another task.
@@ -83,6 +83,8 @@ class Workspace:
         )
 
     def _named_run(self, task: str, run: str) -> Run:
+        if Path(run).is_file():
+            return BareRun(Path(run), task)
         folder = Path(run) if (Path(run) / "record.json").exists() else self.run_folder(task, run)
         if not (folder / "record.json").exists():
             known = ", ".join(r.name for r in self.runs(task)) or "none"
@@ -142,3 +144,35 @@ class Run:
     def resume_command(self) -> str:
         """What continues it."""
         return f"avsctl train-{self.task} --config {self.folder / 'config.json'} --resume"
+
+
+@dataclass(frozen=True)
+class BareRun(Run):
+    """A checkpoint without a run's record, such as a released one: it serves every subset.
+
+    Args:
+        folder: the file itself.
+        given_task: what it is used for; loading it tells whether it is such a model.
+    """
+
+    given_task: str
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return self.folder.stem
+
+    @property
+    def record(self) -> dict:
+        """Nothing is known but the task."""
+        return {"task": self.given_task, "complete": True, "classes": None, "data": {"encoder": None}}
+
+    @property
+    def options(self) -> dict:
+        """As the released models were trained: stage 2 on the ground truth as its prior."""
+        return {"subset": "all"} if self.given_task == "avs" else {"subset": "all", "prior": "oracle"}
+
+    @property
+    def weights(self) -> Path:
+        """The file."""
+        return self.folder

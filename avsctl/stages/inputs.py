@@ -43,16 +43,18 @@ def load_checkpoint(path: Path, task: str, device: torch.device | str = "cpu") -
 def load_run(run: Run, clips: ClipCache, audio: AudioCache, device: torch.device | str = "cpu") -> nn.Module:
     """Load a run's best model for use on these caches.
 
+    Of a checkpoint without a record only the number of classes and the width of the sound can be compared.
+
     Raises: AvsctlError: If the classes or the sound are not those it was trained on.
     """
     model = load_checkpoint(run.weights, run.task, device)
-    record = run.record
-    if run.task == "avss" and record["classes"] != clips.classes:
+    known = run.record["classes"] or [None] * model.num_classes
+    if run.task == "avss" and (len(known) != len(clips.classes) or known not in (clips.classes, [None] * len(known))):
         raise AvsctlError(
-            f"{run.folder} knows {len(record['classes'])} classes, which are not the {len(clips.classes)} of "
+            f"{run.folder} knows {len(known)} classes, which are not the {len(clips.classes)} of "
             f"{clips.path}. Choose another --run, or train one on these clips with 'avsctl train-avss'."
         )
-    heard = record["data"]["encoder"]
+    heard = run.record["data"]["encoder"] or audio.encoder
     if (heard, model.audio_dim) != (audio.encoder, audio.dim):
         raise AvsctlError(
             f"{run.folder} hears {heard} ({model.audio_dim} numbers), but {audio.path} holds "
