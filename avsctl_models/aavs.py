@@ -185,9 +185,7 @@ def _trained(name: str, prefixes: tuple[str, ...], phase: int) -> bool:
 
 
 @register_model("aavs")
-def build_aavs(
-    *, preset: str, task: str, num_classes: int | None, audio_dim: int | None, **overrides
-) -> AAVS:
+def build_aavs(*, preset: str, task: str, num_classes: int | None, audio_dim: int | None, **overrides) -> AAVS:
     """Build AAVS with random weights, initialised as the released code does.
 
     Args:

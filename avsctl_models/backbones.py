@@ -193,9 +193,7 @@ def load_backbone_weights(backbone: Backbone, state: dict[str, Tensor]) -> list[
     """
     target = backbone.network if isinstance(backbone, TimmBackbone) else backbone
     own = ("norms.", ".adapter.", "num_batches_tracked")
-    wanted = {
-        name: tensor for name, tensor in target.state_dict().items() if not any(part in name for part in own)
-    }
+    wanted = {name: tensor for name, tensor in target.state_dict().items() if not any(part in name for part in own)}
     found, used = {}, set()
     for name, tensor in wanted.items():
         source = next((key for key in _timm_names(name) if key in state), None)

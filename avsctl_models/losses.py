@@ -148,9 +148,7 @@ class Criterion(nn.Module):
             costs.append(matching_costs(class_logits, values, wanted[:, :, i], classes, **self.costs))
         return assign(torch.stack(costs), counts).to(masks.device)
 
-    def _class_losses(
-        self, predictions: list[tuple[Tensor, Tensor]], classes: Tensor, indices: Tensor
-    ) -> Tensor:
+    def _class_losses(self, predictions: list[tuple[Tensor, Tensor]], classes: Tensor, indices: Tensor) -> Tensor:
         logits = torch.stack([class_logits for class_logits, _ in predictions]).float()  # (L, N, Q, K+1)
         wanted = torch.full(logits.shape[:3], self.num_classes, device=logits.device)
         frame, query, target = indices.unbind(1)

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 
-def sine_positions(
-    height: int, width: int, channels: int, *, device: torch.device | str | None = None
-) -> Tensor:
+def sine_positions(height: int, width: int, channels: int, *, device: torch.device | str | None = None) -> Tensor:
     """Encode the rows and columns of a map as sines and cosines of geometrically spaced wavelengths.
 
     Args:

@@ -61,9 +61,7 @@ def create_model(
     models = list_models()
     if name not in models:
         raise ValueError(f"There is no model named {name!r}; there are: {', '.join(models)}")
-    return _BUILDERS[name](
-        preset=preset, task=task, num_classes=num_classes, audio_dim=audio_dim, **overrides
-    )
+    return _BUILDERS[name](preset=preset, task=task, num_classes=num_classes, audio_dim=audio_dim, **overrides)
 
 
 def create_from_spec(spec: dict) -> nn.Module:
@@ -146,9 +144,7 @@ def load_model(
     return model.to(map_location).eval()
 
 
-def load_strictly(
-    model: nn.Module, state: dict[str, torch.Tensor], *, source: str, assign: bool = False
-) -> None:
+def load_strictly(model: nn.Module, state: dict[str, torch.Tensor], *, source: str, assign: bool = False) -> None:
     """Load a state dict of which every tensor must fit and none may be left over.
 
     Args:

@@ -40,6 +40,7 @@ COMPARISON = {
     "mIoU": "miou",
     "F": "f_score",
     "mIoU fg": "miou_foreground",
+    "mIoU fg seen": "miou_foreground_present",
     "mIoU as AVS": "avs_miou",
     "prior's mIoU": "prior_miou",
     "gap to oracle": "gap_to_oracle",

@@ -216,4 +216,4 @@ def find_avsbench(workspace: Path, root: Path | None = None, environment: Mappin
 
 def plain_name(value: Any) -> bool:
     """Whether a name from a csv is one folder's name, which cannot lead out of the dataset."""
-    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set('/\\:\0\n\r')
+    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set("/\\:\0\n\r")

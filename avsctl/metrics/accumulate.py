@@ -180,9 +180,7 @@ class SemanticScores:
 
     def __init__(self, num_classes: int) -> None:
         if num_classes < 2:
-            raise ValueError(
-                f"semantic scores need at least 2 classes, background and one more, not {num_classes}"
-            )
+            raise ValueError(f"semantic scores need at least 2 classes, background and one more, not {num_classes}")
         self.num_classes = num_classes
         self._clips = _Clips()
         self._avs = BinaryScores()
@@ -344,6 +342,5 @@ def _results(clips: _Clips, score: Callable[[str | None], dict]) -> dict[str, di
 
 def _unscorable(clip_uid: str, subset: str, error: ValueError) -> AvsctlError:
     return AvsctlError(
-        f"Clip {clip_uid} of subset {subset} cannot be scored: {error}. "
-        "Make its masks again or leave the clip out"
+        f"Clip {clip_uid} of subset {subset} cannot be scored: {error}. Make its masks again or leave the clip out"
     )

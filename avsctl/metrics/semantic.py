@@ -32,9 +32,7 @@ class ClassSums:
         """Return the sums after adding frames that are all background in prediction and target: score 1."""
         background = np.zeros(len(self.iou))
         background[0] = empty_frames
-        return ClassSums(
-            self.iou + background, self.f_score + background, self.frames + background.astype(np.int64)
-        )
+        return ClassSums(self.iou + background, self.f_score + background, self.frames + background.astype(np.int64))
 
     def class_iou(self) -> np.ndarray:
         """Return the mean IoU of each class over the frames that have it, (K,), 0 where none has."""
@@ -78,9 +76,7 @@ def confusion_scores(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return iou, f, union > 0
 
 
-def clip_class_sums(
-    pred: np.ndarray, target: np.ndarray, num_classes: int
-) -> tuple[ClassSums, np.ndarray, np.ndarray]:
+def clip_class_sums(pred: np.ndarray, target: np.ndarray, num_classes: int) -> tuple[ClassSums, np.ndarray, np.ndarray]:
     """Score every frame of a clip per class.
 
     Args:

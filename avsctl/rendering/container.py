@@ -35,8 +35,7 @@ def open_container(path: Path):
     except (*DAMAGE, OSError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise AvsctlError(
-            f"{path} cannot be opened as a video ({reason}): "
-            f"it is cut off, damaged or of another kind; get it again"
+            f"{path} cannot be opened as a video ({reason}): it is cut off, damaged or of another kind; get it again"
         ) from error
     if container.format.name == "tty":  # FFmpeg plays any text file as a terminal recording
         container.close()
@@ -54,9 +53,7 @@ def picture_stream(container, path: Path):
         if getattr(disposition, "value", disposition) & _ATTACHED_PICTURE:
             continue
         if stream.codec_context is None:
-            raise AvsctlError(
-                f"{path}: no decoder for its pictures; convert it with `ffmpeg -i {path} new.mp4`"
-            )
+            raise AvsctlError(f"{path}: no decoder for its pictures; convert it with `ffmpeg -i {path} new.mp4`")
         return stream
     if container.streams.audio:
         raise AvsctlError(f"{path} has sound only, no pictures to label: give a video that has both")

@@ -85,6 +85,4 @@ def _lines(axes, history: Sequence[Mapping[str, float]], keys: Sequence[str], *,
     if len(axes.lines) > (2 if best else 1):
         axes.legend(frameon=False)
     if not axes.lines:
-        axes.text(
-            0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes, color="#888888"
-        )
+        axes.text(0.5, 0.5, "not measured", ha="center", va="center", transform=axes.transAxes, color="#888888")

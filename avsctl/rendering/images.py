@@ -115,9 +115,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
         raise ValueError(f"the picture is broken or cut off: {error}") from error
     return image
 
@@ -131,12 +129,7 @@ def _open_index(data: bytes, max_pixels: int) -> Image.Image:
 
 def _palette_bytes(palette: Sequence | np.ndarray) -> bytes:
     colours = np.asarray(palette)
-    if (
-        colours.ndim != 2
-        or colours.shape[1] != 3
-        or not 1 <= len(colours) <= 256
-        or colours.dtype != np.uint8
-    ):
+    if colours.ndim != 2 or colours.shape[1] != 3 or not 1 <= len(colours) <= 256 or colours.dtype != np.uint8:
         raise ValueError(f"a palette is (n <= 256, 3) uint8, not {colours.shape} {colours.dtype}")
     return colours.tobytes()
 
@@ -151,8 +144,6 @@ def _decoded_file(path: str | Path, decode, max_pixels: int) -> np.ndarray:
     try:
         return decode(Path(path).read_bytes(), max_pixels=max_pixels)
     except OSError as error:
-        raise AvsctlError(
-            f"cannot read the picture {path}: {error.strerror or error}; check the path"
-        ) from error
+        raise AvsctlError(f"cannot read the picture {path}: {error.strerror or error}; check the path") from error
     except ValueError as error:
         raise AvsctlError(f"{path}: {error}; replace the file") from error

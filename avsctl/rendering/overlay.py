@@ -144,9 +144,7 @@ def interpolate_masks(
 def resize_maps(maps: np.ndarray, width: int, height: int) -> np.ndarray:
     """Resize (K, h, w) float maps bilinearly to (K, height, width)."""
     images = (Image.fromarray(np.ascontiguousarray(layer, dtype=np.float32)) for layer in maps)
-    return np.stack(
-        [np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)) for image in images]
-    )
+    return np.stack([np.asarray(image.resize((width, height), Image.Resampling.BILINEAR)) for image in images])
 
 
 def resize_index(index_mask: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -183,9 +181,7 @@ def find_regions(index_mask: np.ndarray) -> list[Region]:
     return sorted(regions, key=lambda region: -region.area)
 
 
-def draw_labels(
-    rgb: np.ndarray, regions: Sequence[Region], names: Sequence[str], colours: np.ndarray
-) -> np.ndarray:
+def draw_labels(rgb: np.ndarray, regions: Sequence[Region], names: Sequence[str], colours: np.ndarray) -> np.ndarray:
     """Write each region's name in a box of its colour: above the region, or inside it at the picture's upper
     edge.
 
@@ -209,9 +205,7 @@ def draw_labels(
             continue
         taken.append(box)
         colour = tuple(int(c) for c in vivid(colours[region.index]))
-        draw.rounded_rectangle(
-            box, radius=pad, fill=colour, outline=(0, 0, 0) if sum(colour) > 380 else (255,) * 3
-        )
+        draw.rounded_rectangle(box, radius=pad, fill=colour, outline=(0, 0, 0) if sum(colour) > 380 else (255,) * 3)
         draw.text((box[0] + pad - left, box[1] + pad - top), text, font=font, fill=readable_on(colour))
     return np.array(image)
 

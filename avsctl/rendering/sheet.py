@@ -128,9 +128,7 @@ def class_legend(
 ) -> list[tuple[str, tuple[int, ...]]]:
     """List (name, drawn colour) of the foreground classes in any of the masks, in index order."""
     present = sorted({int(index) for mask in masks for index in np.unique(mask)} - {0})
-    return [
-        (names[index].replace("_", " "), tuple(int(c) for c in vivid(colours[index]))) for index in present
-    ]
+    return [(names[index].replace("_", " "), tuple(int(c) for c in vivid(colours[index]))) for index in present]
 
 
 @dataclass(frozen=True)
@@ -143,22 +141,16 @@ class _Layout:
     @classmethod
     def plan(cls, rows, titles, cell_width: int, max_width: int, rows_per_block: int) -> _Layout:
         if not rows or not titles or cell_width < 16 or rows_per_block < 1:
-            raise ValueError(
-                "a sheet needs rows, titles, cells of at least 16 pixels and rows per block above 0"
-            )
+            raise ValueError("a sheet needs rows, titles, cells of at least 16 pixels and rows per block above 0")
         wrong = [row for row in rows if len(row.pictures) != len(titles)]
         if wrong:
-            raise ValueError(
-                f"row {wrong[0].time} has {len(wrong[0].pictures)} pictures for {len(titles)} titles"
-            )
+            raise ValueError(f"row {wrong[0].time} has {len(wrong[0].pictures)} pictures for {len(titles)} titles")
         shapes = [picture.shape for row in rows for picture in row.pictures if picture is not None]
         if not shapes:
             raise ValueError("a sheet needs at least one picture")
         cell = _cell_size(*shapes[0][:2], cell_width)
         width = _TIME_WIDTH + len(titles) * (cell[0] + _GAP) + 2 * _MARGIN
-        blocks = min(
-            max(1, (max_width - _MARGIN) // (width - _MARGIN)), math.ceil(len(rows) / rows_per_block)
-        )
+        blocks = min(max(1, (max_width - _MARGIN) // (width - _MARGIN)), math.ceil(len(rows) / rows_per_block))
         return cls(cell, len(titles), blocks, min(rows_per_block, len(rows)))
 
     @property
@@ -174,9 +166,7 @@ def _page(rows, titles, heading: str, legend, layout: _Layout) -> np.ndarray:
     image = Image.new("RGB", (width, top + body + legend_height + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(image)
     if heading:
-        draw.text(
-            (_MARGIN, _MARGIN), _shortened(draw, heading, width - 2 * _MARGIN, 24), _INK, font=load_font(24)
-        )
+        draw.text((_MARGIN, _MARGIN), _shortened(draw, heading, width - 2 * _MARGIN, 24), _INK, font=load_font(24))
     for start in range(0, len(rows), layout.block_rows):
         x = _MARGIN + start // layout.block_rows * (layout.block_width + _MARGIN)
         _block(image, draw, rows[start : start + layout.block_rows], titles, x, top, layout)

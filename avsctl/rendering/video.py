@@ -93,9 +93,7 @@ class FrameStream:
                 self.shown += 1
                 yield seconds, _as_shown(frame, self.info)
         if self.lost:
-            _log.warning(
-                "%s: %d of %d frames could not be decoded", self.info.path, self.lost, self.lost + self.shown
-            )
+            _log.warning("%s: %d of %d frames could not be decoded", self.info.path, self.lost, self.lost + self.shown)
 
     def _count_loss(self) -> None:
         self.lost += 1
@@ -112,9 +110,7 @@ class FrameStream:
         return max(seconds, 0.0) if seconds > last else last + min(step, 1e-3)
 
 
-def open_video(
-    path: str | Path, *, max_pixels: int = MAX_PIXELS, max_seconds: float = MAX_SECONDS
-) -> VideoInfo:
+def open_video(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_seconds: float = MAX_SECONDS) -> VideoInfo:
     """Look through a video's packets and decode its first frame.
 
     Raises: AvsctlError: If the path is missing, a folder, empty or no video, has no picture track or no frame

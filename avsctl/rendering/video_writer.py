@@ -51,9 +51,7 @@ class VideoWriter:
     ) -> None:
         width, height = size
         if width < 1 or height < 1 or not 0 < fps <= 1000 or not 0 <= crf <= 51:
-            raise ValueError(
-                f"impossible video: {width} x {height} pixels, {fps} frames per second, crf {crf}"
-            )
+            raise ValueError(f"impossible video: {width} x {height} pixels, {fps} frames per second, crf {crf}")
         self.path = Path(path)
         self._size, self._fps = (width, height), float(fps)
         self._sound, self._rate = _checked_audio(audio)
@@ -126,9 +124,7 @@ class VideoWriter:
         self._container = None
         try:
             self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
-            self._video = self._container.add_stream(
-                _encoder(), rate=Fraction(self._fps).limit_denominator(1001)
-            )
+            self._video = self._container.add_stream(_encoder(), rate=Fraction(self._fps).limit_denominator(1001))
             self._describe_video(width, height, crf)
             self._audio = None
             if self._sound is not None:
@@ -167,9 +163,7 @@ class VideoWriter:
             return self._stamps[-1] + max(1, round(_CLOCK / self._fps))
         stamp = round(seconds * _CLOCK) if np.isfinite(seconds) else -1
         if stamp <= self._stamps[-1]:
-            raise ValueError(
-                f"frame at {seconds} s after one at {self._stamps[-1] / _CLOCK} s: times must ascend"
-            )
+            raise ValueError(f"frame at {seconds} s after one at {self._stamps[-1] / _CLOCK} s: times must ascend")
         return stamp
 
     def _mux_pictures(self, packets: list) -> None:
@@ -233,7 +227,5 @@ def _checked_audio(audio: tuple[np.ndarray, int] | None) -> tuple[np.ndarray | N
     wave = np.asarray(wave)
     wave = wave[:, None] if wave.ndim == 1 else wave
     if wave.ndim != 2 or wave.shape[1] not in (1, 2) or wave.dtype.kind != "f" or rate <= 0:
-        raise ValueError(
-            f"sound is (samples, 1 or 2) float at a rate above 0, not {wave.shape} {wave.dtype} {rate}"
-        )
+        raise ValueError(f"sound is (samples, 1 or 2) float at a rate above 0, not {wave.shape} {wave.dtype} {rate}")
     return (wave if len(wave) else None), int(rate)

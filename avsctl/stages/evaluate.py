@@ -197,8 +197,7 @@ def _name(job: Job, sheet: _Sheet, config: EvaluateConfig, change: SoundChange) 
 def compare_priors(reports: Sequence[Report]) -> list[dict[str, Any]]:
     """One row per evaluation of the task avss, with what its mIoU lacks to the oracle's.
 
-    Returns: rows with `run`, `prior` (None for a single-stage run), `miou`, `f_score`, `miou_foreground`,
-        `avs_miou`, `prior_miou` (the prior's own, None without one) and `gap_to_oracle` (oracle's mIoU minus this,
+    Returns: rows with `run`, `prior` (None for a single-stage run), the scores of `COMPARED`, `prior_miou` (the prior's own, None without one) and `gap_to_oracle` (oracle's mIoU minus this,
         None where the oracle was not scored); all fractions.
     """
     rows = []
@@ -211,7 +210,7 @@ def compare_priors(reports: Sequence[Report]) -> list[dict[str, Any]]:
             {
                 "run": content["runs"][0]["name"],
                 "prior": None if prior is None else prior["name"],
-                **{name: scores[name] for name in ("miou", "f_score", "miou_foreground", "avs_miou")},
+                **{name: scores[name] for name in COMPARED},
                 "prior_miou": None if prior is None else prior["miou"]["all"],
             }
         )

@@ -15,7 +15,7 @@ from avsctl.caches.header import check_made_from
 from avsctl.caches.priors import to_bytes
 from avsctl.caches.shards import Shards
 from avsctl.configs import LABEL_SIZE
-from avsctl.data.samples import Batch, ClipSamples, loader
+from avsctl.data.samples import ClipSamples, loader
 from avsctl.errors import AvsctlError
 from avsctl.inference import class_maps, sounding_probability
 from avsctl.progress import Track, silent
@@ -23,8 +23,6 @@ from avsctl.stages.inputs import load_run
 from avsctl.stages.prior_assembly import assemble, is_up_to_date, prior_item
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Run, Workspace
-
-CLIPS_AT_ONCE = 4
 
 
 def route_runs(
@@ -159,20 +157,13 @@ class _Prediction:
             self.clips, self.audio, self.order, task="avs", image_size=model.image_size, label_size=self.size,
             binary_labels=self.binary_labels,
         )  # fmt: skip
-        batches = [items[start : start + CLIPS_AT_ONCE] for start in range(0, len(items), CLIPS_AT_ONCE)]
-        for numbers, batch in zip(batches, loader(samples, batches, self.workers), strict=True):
+        # One clip in a call: whose company a clip has could change a last bit, and with it a stored byte.
+        for item, batch in zip(items, loader(samples, [[item] for item in items], self.workers), strict=True):
             maps = class_maps(model, batch.frames, batch.audio, size=self.size, precision=self.precision)
             if not torch.isfinite(maps).all():
-                raise AvsctlError(f"{run.folder} predicts NaN for clip {batch.uids[0]} or near it. Train it again.")
-            yield from zip(numbers, _split(batch, to_bytes(sounding_probability(maps).numpy())), strict=True)
-
-
-def _split(batch: Batch, maps) -> Iterator[dict]:
-    start = 0
-    for length in batch.lengths:
-        part = slice(start, start + length)
-        start += length
-        yield prior_item(maps[part], batch.labels[part].numpy(), batch.labelled[part].numpy())
+                raise AvsctlError(f"{run.folder} predicts NaN for clip {batch.uids[0]}. Train it again.")
+            probability = to_bytes(sounding_probability(maps).numpy())
+            yield item, prior_item(probability, batch.labels.numpy(), batch.labelled.numpy())
 
 
 def _file_hash(path: Path) -> str:

@@ -38,9 +38,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         "bytes": sum(_size(workspace.root / name) for name in ("runs", "priors", "reports", "visualize")),
         "clips": clips,
         "audio": _cache(workspace.audio, lambda path: _audio(path, fingerprint)),
-        "priors": [
-            {"name": path.stem, **_cache(path, lambda path: _prior(path, fingerprint))} for path in priors
-        ],
+        "priors": [{"name": path.stem, **_cache(path, lambda path: _prior(path, fingerprint))} for path in priors],
         "runs": [_run(folder) for task in ("avs", "avss") for folder in _folders(workspace.root / "runs" / task)],
         "reports": [_report(path) for path in sorted(workspace.reports.glob("*/*.json"))],
     }

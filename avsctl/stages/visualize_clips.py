@@ -94,9 +94,7 @@ def visualize_clips(
     done = finished(record, fingerprint, [out / name], overwrite)
     if done is not None:
         return _drawn(record, done, fresh=False)
-    segmenter = Segmenter(
-        first, second, clips=clips, audio=audio, prior_form=form, device=device, precision=precision
-    )
+    segmenter = Segmenter(first, second, clips=clips, audio=audio, prior_form=form, device=device, precision=precision)
     for model in models.values():
         if model:
             model["encoder"] = audio.encoder

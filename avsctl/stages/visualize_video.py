@@ -32,6 +32,7 @@ from avsctl.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+
 def visualize_video(
     workspace: Workspace,
     video: Path,

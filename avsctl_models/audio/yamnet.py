@@ -32,9 +32,7 @@ class Yamnet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(1, 32, 3, stride=2)
         inputs = (32, *WIDTHS[:-1])
-        self.layers = nn.ModuleList(
-            _Separable(*sizes) for sizes in zip(inputs, WIDTHS, STRIDES, strict=True)
-        )
+        self.layers = nn.ModuleList(_Separable(*sizes) for sizes in zip(inputs, WIDTHS, STRIDES, strict=True))
         self.classifier = nn.Linear(DIM, CLASSES)
 
     def forward(self, patches: Tensor) -> Tensor:

@@ -92,9 +92,7 @@ class MaskedAttentionDecoder(nn.Module):
         super().__init__()
         self.masked = masked
         self.level_embedding = nn.Parameter(torch.randn(LEVELS, dim))
-        self.layers = nn.ModuleList(
-            DecoderLayer(dim, heads, hidden, adapters=adapters) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(DecoderLayer(dim, heads, hidden, adapters=adapters) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.class_head = nn.Linear(dim, classes + 1)
         self.mask_head = nn.Sequential(

@@ -48,9 +48,7 @@ class DeformableAttention(nn.Module):
         for tensor in (self.offsets.weight, self.weights.weight, self.weights.bias):
             nn.init.zeros_(tensor)
 
-    def forward(
-        self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
         """Attend from every token to all levels.
 
         Args:
@@ -95,9 +93,7 @@ class DeformableLayer(nn.Module):
         self.fc2 = xavier_linear(hidden, dim)
         self.final_norm = nn.LayerNorm(dim)
 
-    def forward(
-        self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
         attended = self.attention(tokens, positions, reference, sizes)
         tokens = self.attention_norm(tokens + attended)
         return self.final_norm(tokens + self.fc2(torch.relu(self.fc1(tokens))))
@@ -128,9 +124,7 @@ class DeformablePixelDecoder(nn.Module):
         adapters: str = "none",
     ):
         super().__init__()
-        self.projections = nn.ModuleList(
-            convolution(width, dim, 1, bias=True) for width in reversed(channels[1:])
-        )
+        self.projections = nn.ModuleList(convolution(width, dim, 1, bias=True) for width in reversed(channels[1:]))
         self.level_embedding = nn.Parameter(torch.randn(LEVELS, dim))
         self.layers = nn.ModuleList(
             DeformableLayer(dim, heads, hidden, points=points, adapters=adapters) for _ in range(layers)

@@ -64,9 +64,7 @@ def folder_root(tmp_path: Path) -> Path:
             Image.fromarray(rng.integers(0, 3, (12, 16), np.uint8)).save(root / uid / f"labels/{number}.png")
         write_wav(root / uid / "audio.wav")
     (root / "classes.json").write_text(json.dumps(["background", "kettle", "cat"]))
-    (root / "clips.csv").write_text(
-        "uid,split,subset,labelled_frames\nkettle_1,train,home,all\ncat_7,test,home,0 2\n"
-    )
+    (root / "clips.csv").write_text("uid,split,subset,labelled_frames\nkettle_1,train,home,all\ncat_7,test,home,0 2\n")
     return root
 
 

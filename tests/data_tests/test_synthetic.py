@@ -177,11 +177,7 @@ def test_scaled_counts_keep_every_subset_and_split():
 
 
 def test_no_video_is_in_two_splits_of_the_default_set():
-    vids = [
-        _Clip(*key, n, 0, (160, 160)).row()["vid"]
-        for key, count in DEFAULT_COUNTS.items()
-        for n in range(count)
-    ]
+    vids = [_Clip(*key, n, 0, (160, 160)).row()["vid"] for key, count in DEFAULT_COUNTS.items() for n in range(count)]
     assert len(set(vids)) == len(vids)
 
 
@@ -207,9 +203,7 @@ def test_ms3_like_clips_mostly_show_silent_objects_of_classes_that_sound_elsewhe
     assert set().union(*silent) <= sounding
     assert all(2 <= len(scene.actors) <= 3 and scene.active.any() for scene in planned)
     assert np.mean([(~scene.active.any(axis=0)).mean() for scene in planned]) < 0.08  # quiet seconds are rare
-    assert (
-        np.mean([(scene.active != scene.active[:, :1]).any() for scene in planned]) > 0.2
-    )  # others take over
+    assert np.mean([(scene.active != scene.active[:, :1]).any() for scene in planned]) > 0.2  # others take over
 
 
 def test_v2_like_clips_have_sources_that_start_and_stop():
@@ -278,9 +272,7 @@ def test_the_label_covers_exactly_what_was_painted():
         painted, render_frames(empty, rng(), (96, 96)), render_frames(scene, rng(), (96, 96)), strict=True
     ):
         changed = np.abs(image - np.asarray(bare)).max(axis=2) > 0
-        assert (
-            not (~changed & (label > 0)).mean() > 0.01
-        )  # a painted pixel may happen to equal the place behind
+        assert not (~changed & (label > 0)).mean() > 0.01  # a painted pixel may happen to equal the place behind
         assert (changed & (label == 0)).sum() < 0.25 * (label > 0).sum()  # the soft border, below half cover
 
 

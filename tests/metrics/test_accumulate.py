@@ -72,17 +72,13 @@ def test_binary_scores_of_a_set_equal_the_released_stepping_stones_test(golden):
         arrays = (sounding > background, tensors[f"binary.{i}.gt"])
         alone = BinaryScores()
         for scores in (alone, together):
-            scores.add(
-                str(i), "s4", *arrays, stepping_stones_scores=stepping_stones_score(background, sounding)
-            )
+            scores.add(str(i), "s4", *arrays, stepping_stones_scores=stepping_stones_score(background, sounding))
         result = alone.result()["all"]
         assert result["miou"] == pytest.approx(expected["miou"], abs=FLOAT32)
         assert result["f_score_stepping_stones"] == pytest.approx(expected["fscore"], abs=FLOAT32)
     final = together.result()["all"]
     assert final["miou"] == pytest.approx(record["binary_final"]["miou"], abs=ROUNDED + FLOAT32)
-    assert final["f_score_stepping_stones"] == pytest.approx(
-        record["binary_final"]["fscore"], abs=ROUNDED + FLOAT32
-    )
+    assert final["f_score_stepping_stones"] == pytest.approx(record["binary_final"]["fscore"], abs=ROUNDED + FLOAT32)
 
 
 def test_semantic_scores_of_a_set_equal_the_released_stepping_stones_test(golden):
@@ -151,9 +147,7 @@ def test_f_of_two_clips_in_one_published_call_and_in_two(golden):
     scores = BinaryScores()
     for position, clip in enumerate(("clip_a", "clip_b")):
         probability = 1 / (1 + np.exp(-tensors[f"{clip}.pred"]))
-        scores.add(
-            clip, "s4", probability > 0.5, tensors[f"{clip}.gt"], scores=probability, position=position
-        )
+        scores.add(clip, "s4", probability > 0.5, tensors[f"{clip}.gt"], scores=probability, position=position)
     result = scores.result()["all"]
     assert result["f_score"] == pytest.approx(expected["F_mean_of_two_batches"], abs=FLOAT32)
     for name in ("f_score_legacy_batch2", "f_score_legacy_batch4", "f_score_dataset"):
@@ -218,11 +212,7 @@ def test_semantic_masks_are_scored_as_sounding_masks_too():
     for part in ("all", *binary["subsets"]):
         theirs = binary["all"] if part == "all" else binary["subsets"][part]
         ours = semantic["all"] if part == "all" else semantic["subsets"][part]
-        expected = {
-            f"avs_{k}": v
-            for k, v in theirs.items()
-            if k not in ("clips", "frames", "f_score_stepping_stones")
-        }
+        expected = {f"avs_{k}": v for k, v in theirs.items() if k not in ("clips", "frames", "f_score_stepping_stones")}
         assert {k: v for k, v in ours.items() if k.startswith("avs_")} == expected
 
 

@@ -79,9 +79,7 @@ def test_iou_and_f_equal_stepping_stones(golden, case):
     expected = record["expected"][case]
     background, sounding = tensors[f"{case}.ss_logits"].swapaxes(0, 1)
     target = tensors[f"{case}.gt"]
-    assert frame_iou(sounding > background, target).mean() == pytest.approx(
-        expected["ss_mask_iou"], abs=FLOAT32
-    )
+    assert frame_iou(sounding > background, target).mean() == pytest.approx(expected["ss_mask_iou"], abs=FLOAT32)
     score = stepping_stones_score(background, sounding)
     assert one_call(score, target) == pytest.approx(expected["ss_Eval_Fmeasure"], abs=FLOAT32)
 

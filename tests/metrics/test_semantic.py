@@ -68,9 +68,7 @@ def test_sums_per_class_and_frame_scores_equal_the_published_ones(golden, case):
 def test_masks_of_all_but_the_last_class_equal_the_published_binary_miou(golden, case):
     tensors, record = golden("baselines_semantic")
     pred, target = (sounding(labels, background=K - 1) for labels in case_arrays(tensors, case))
-    assert frame_iou(pred, target).mean() == pytest.approx(
-        record["expected"][case]["calc_binary_miou"], abs=FLOAT32
-    )
+    assert frame_iou(pred, target).mean() == pytest.approx(record["expected"][case]["calc_binary_miou"], abs=FLOAT32)
 
 
 def test_a_short_clip_without_padding_equals_stepping_stones_and_with_it_avsbench(golden):

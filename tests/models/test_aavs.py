@@ -36,9 +36,7 @@ SWIN = {
 
 def build(task="avss", preset="tiny", **overrides):
     torch.manual_seed(0)
-    return create_model(
-        "aavs", preset=preset, task=task, num_classes=4, audio_dim=12, **{**SMALL, **overrides}
-    )
+    return create_model("aavs", preset=preset, task=task, num_classes=4, audio_dim=12, **{**SMALL, **overrides})
 
 
 def inputs(frames=2):

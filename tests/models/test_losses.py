@@ -61,9 +61,7 @@ def dice(a, t):
 def slow_losses(out, targets, points, classes, kept):
     """Losses of the paper's Eq. 3, prediction by prediction, frame by frame, pair by pair."""
     sums = []
-    for layer, (class_logits, mask_logits) in enumerate(
-        [*out.auxiliary, (out.class_logits, out.mask_logits)]
-    ):
+    for layer, (class_logits, mask_logits) in enumerate([*out.auxiliary, (out.class_logits, out.mask_logits)]):
         wanted = torch.full(class_logits.shape[:2], classes)
         pairs = []
         for b, target in enumerate(targets):
@@ -72,10 +70,7 @@ def slow_losses(out, targets, points, classes, kept):
             truths = [read(mask.float(), at) for mask in target.masks]
             share = class_logits[b].softmax(-1)
             cost = [
-                [
-                    -share[q, c] + 5 * bce(a, t) + 5 * dice(a, t)
-                    for c, t in zip(target.classes, truths, strict=True)
-                ]
+                [-share[q, c] + 5 * bce(a, t) + 5 * dice(a, t) for c, t in zip(target.classes, truths, strict=True)]
                 for q, a in enumerate(logits)
             ]
             for q, t in zip(*linear_sum_assignment(torch.tensor(cost).numpy()), strict=True):
@@ -111,9 +106,7 @@ def test_the_loss_equals_a_slow_and_obvious_one():
 def test_the_same_generator_gives_the_same_loss():
     out, targets = output(), targets_from_labels(labels(), SIZE)
     criterion = Criterion(4, points=20)
-    first, second, other = (
-        criterion(out, targets, torch.Generator().manual_seed(seed))["loss"] for seed in (1, 1, 2)
-    )
+    first, second, other = (criterion(out, targets, torch.Generator().manual_seed(seed))["loss"] for seed in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
 

@@ -28,9 +28,7 @@ class Malicious:
 STATE = {"a.weight": torch.arange(6.0).view(2, 3), "b": torch.zeros(1)}
 
 
-@pytest.mark.parametrize(
-    "wrap", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": 3}]
-)
+@pytest.mark.parametrize("wrap", [lambda s: s, lambda s: {"state_dict": s}, lambda s: {"model": s, "epoch": 3}])
 @pytest.mark.parametrize("ending", ["pth", "bin", "pt"])
 def test_torch_files_are_read_in_their_usual_wrappers(tmp_path, wrap, ending):
     path = tmp_path / f"weights.{ending}"

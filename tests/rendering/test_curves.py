@@ -38,6 +38,4 @@ def test_an_empty_history_is_refused(tmp_path):
 
 def test_matplotlib_is_loaded_only_to_draw():
     code = "import sys, avsctl.rendering.curves; print('matplotlib' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -76,9 +76,7 @@ def test_large_regions_are_named_and_small_ones_are_not():
     plain = {"labels": False}
     for box, named in [((100, 160, 60, 150), True), ((100, 108, 60, 68), False)]:
         mask = mask_with(c1=box)
-        changed = draw_masks(picture(), mask, NAMES, COLOURS) != draw_masks(
-            picture(), mask, NAMES, COLOURS, **plain
-        )
+        changed = draw_masks(picture(), mask, NAMES, COLOURS) != draw_masks(picture(), mask, NAMES, COLOURS, **plain)
         assert changed.any() == named
     rows = np.flatnonzero(
         (draw_masks(picture(), mask_with(c1=(100, 160, 60, 150)), NAMES, COLOURS) != picture()).any((1, 2))
@@ -145,9 +143,7 @@ def blob(x, height=40, width=80):
 
 def test_between_key_frames_a_border_wanders_steadily():
     a, b = blob(30), blob(38)
-    right = [
-        np.flatnonzero(interpolate_masks(a, b, t, size=(320, 160))[80]).max() for t in np.linspace(0, 1, 9)
-    ]
+    right = [np.flatnonzero(interpolate_masks(a, b, t, size=(320, 160))[80]).max() for t in np.linspace(0, 1, 9)]
     assert right == sorted(right) and max(np.diff(right)) <= 16
     assert right[-1] - right[0] == pytest.approx(32, abs=3)
 

@@ -13,8 +13,7 @@ TITLES = ["Frame", "Prior", "Prediction"]
 
 def rows(count, shape=(90, 160)):
     return [
-        SheetRow(n, [np.full((*shape, 3), 10 + 100 * column, np.uint8) for column in range(3)])
-        for n in range(count)
+        SheetRow(n, [np.full((*shape, 3), 10 + 100 * column, np.uint8) for column in range(3)]) for n in range(count)
     ]
 
 
@@ -39,9 +38,7 @@ def test_long_videos_wrap_into_blocks_and_pages(count, pages):
 def test_upright_and_odd_pictures_keep_their_shape():
     (page,) = contact_sheet(rows(2, (640, 360)), TITLES, cell_width=200)
     ys, xs = np.nonzero((page == 10).all(2))
-    assert (xs.max() - xs.min() + 1) / ((ys.max() - ys.min() + 1 - 6) / 2) == pytest.approx(
-        360 / 640, rel=0.02
-    )
+    assert (xs.max() - xs.min() + 1) / ((ys.max() - ys.min() + 1 - 6) / 2) == pytest.approx(360 / 640, rel=0.02)
     mixed = [
         *rows(1),
         *rows(1, (50, 50)),
@@ -56,9 +53,7 @@ def test_a_second_is_drawn_with_prior_prediction_and_truth():
     columns = ("frame", "prior", "prediction", "truth")
     row = second_row(1.5, frame, NAMES, COLOURS, prior=mask / 2, prediction=mask, columns=columns)
     assert row.time == 1.5 and row.pictures[3] is None
-    assert (
-        (row.pictures[0] == 120).all() and (row.pictures[2] != 120).any() and (row.pictures[1] != 120).any()
-    )
+    assert (row.pictures[0] == 120).all() and (row.pictures[2] != 120).any() and (row.pictures[1] != 120).any()
     with pytest.raises(ValueError, match="sound"):
         second_row(0, frame, NAMES, COLOURS, columns=("sound",))
 

@@ -47,9 +47,7 @@ def test_sound_and_pictures_stay_together(tmp_path, rate):
 def test_late_sound_keeps_its_delay_through_reading_and_writing(tmp_path):
     times = np.arange(50) / 25
     pictures, wave = flashes_and_clicks(times, [times[30]], 16000)
-    source = make_video(
-        tmp_path / "late.mkv", pictures, times, wave=wave[16000:], wave_start=1.0, acodec="flac"
-    )
+    source = make_video(tmp_path / "late.mkv", pictures, times, wave=wave[16000:], wave_start=1.0, acodec="flac")
     sound, rate, start = read_audio(source)
     assert start == pytest.approx(1.0, abs=0.002) and not sound[: rate // 2].any()
     with VideoWriter(tmp_path / "out.mp4", (64, 48), 25, audio=(sound, rate)) as writer:

@@ -93,9 +93,7 @@ def _as_16_bits(path, index):
     Image.fromarray(index.astype(np.uint16)).save(path)
 
 
-@pytest.mark.parametrize(
-    "save", [_as_palette, _as_reordered_palette, _as_colours, _as_colours_with_alpha, _as_16_bits]
-)
+@pytest.mark.parametrize("save", [_as_palette, _as_reordered_palette, _as_colours, _as_colours_with_alpha, _as_16_bits])
 def test_classes_mean_the_same_in_whatever_kind_of_picture(root, tmp_path, save):
     plain = _score(root, _write(tmp_path / "plain", root, change=_shifted))
     other = _score(root, _write(tmp_path / "other", root, change=_shifted, save=save))

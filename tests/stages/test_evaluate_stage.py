@@ -117,9 +117,7 @@ def test_binary_scores_use_the_decision_and_the_probability(score, two_stage_wor
     _show_made_up_maps(monkeypatch)
     [report] = score(task="avs", subset="s4")
     clips, audio = ClipCache(two_stage_workspace / "clips.h5"), AudioCache(two_stage_workspace / "audio.h5")
-    samples = stage.ClipSamples(
-        clips, audio, clips.select(split="test", subset="s4"), task="avs", image_size=64
-    )
+    samples = stage.ClipSamples(clips, audio, clips.select(split="test", subset="s4"), task="avs", image_size=64)
     model, ious, best = type("Model", (), {"num_classes": 2}), [], []
     for number in range(len(samples)):
         clip = samples[number]

@@ -107,9 +107,7 @@ def _texture(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
     total = np.asarray(picture).astype(np.float32)
     for cells, strength in ((10, 14.0), (48, 9.0)):
         coarse = rng.uniform(0, 255, (cells, cells)).astype(np.uint8)
-        noise = np.asarray(
-            Image.fromarray(coarse).resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32
-        )
+        noise = np.asarray(Image.fromarray(coarse).resize(picture.size, Image.Resampling.BILINEAR), dtype=np.float32)
         total += strength * (noise[..., None] / 127.5 - 1)
     return Image.fromarray(np.clip(total, 0, 255).astype(np.uint8))
 

@@ -130,9 +130,7 @@ def generate(
     return root
 
 
-def _check_options(
-    clips: Mapping[tuple[str, str], int], seed: int, size: tuple[int, ...], workers: int
-) -> None:
+def _check_options(clips: Mapping[tuple[str, str], int], seed: int, size: tuple[int, ...], workers: int) -> None:
     for key, count in clips.items():
         if key not in DEFAULT_COUNTS:
             raise AvsctlError(f"Synthetic clips: {key} is none; take one of {SUBSETS} and one of {SPLITS}.")

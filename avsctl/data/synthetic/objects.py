@@ -99,18 +99,14 @@ def _bird(pen: Pen, paint: Paint, pose: float) -> None:
         paint.body,
     )
     pen.ellipse(0.82, 0.44, 0.13, 0.12, paint.body)
-    pen.blob(
-        [(0.66, 0.52), (0.5, 0.34), (0.3, tip + 0.02), (0.12, tip), (0.22, 0.34), (0.4, 0.6)], paint.light
-    )
+    pen.blob([(0.66, 0.52), (0.5, 0.34), (0.3, tip + 0.02), (0.12, tip), (0.22, 0.34), (0.4, 0.6)], paint.light)
     pen.ellipse(0.86, 0.41, 0.028, 0.03, paint.dark)
 
 
 def _boat(pen: Pen, paint: Paint, pose: float) -> None:
     belly = 0.04 * pose
     pen.box(0.47, 0.03, 0.51, 0.75, paint.dark)
-    pen.blob(
-        [(0.54, 0.06), (0.7 + belly, 0.3), (0.92, 0.64), (0.74, 0.66), (0.54, 0.66), (0.55, 0.36)], paint.pale
-    )
+    pen.blob([(0.54, 0.06), (0.7 + belly, 0.3), (0.92, 0.64), (0.74, 0.66), (0.54, 0.66), (0.55, 0.36)], paint.pale)
     pen.polygon([(0.44, 0.12), (0.44, 0.66), (0.1, 0.66)], paint.accent)
     pen.polygon([(0.51, 0.02), (0.51, 0.1), (0.64, 0.06)], paint.accent)
     pen.polygon([(0.02, 0.72), (0.98, 0.72), (0.86, 0.95), (0.17, 0.95)], paint.body)
@@ -137,21 +133,15 @@ def _car(pen: Pen, paint: Paint, pose: float) -> None:
 
 def _cat(pen: Pen, paint: Paint, pose: float) -> None:
     sway = 0.06 * pose
-    pen.stroke(
-        [(0.68, 0.88), (0.86, 0.86), (0.93, 0.7), (0.88 + sway, 0.52), (0.93 + sway, 0.4)], 0.085, paint.shade
-    )
+    pen.stroke([(0.68, 0.88), (0.86, 0.86), (0.93, 0.7), (0.88 + sway, 0.52), (0.93 + sway, 0.4)], 0.085, paint.shade)
     pen.blob(
         [(0.5, 0.4), (0.66, 0.5), (0.76, 0.78), (0.7, 0.96), (0.3, 0.96), (0.24, 0.78), (0.34, 0.5)],
         paint.body,
     )
     pen.blob([(0.5, 0.56), (0.58, 0.66), (0.57, 0.9), (0.43, 0.9), (0.42, 0.66)], paint.light)
     for side in (-1, 1):
-        pen.polygon(
-            [(0.5 + side * 0.06, 0.2), (0.5 + side * 0.25, 0.02), (0.5 + side * 0.26, 0.34)], paint.body
-        )
-        pen.polygon(
-            [(0.5 + side * 0.12, 0.19), (0.5 + side * 0.22, 0.09), (0.5 + side * 0.22, 0.26)], paint.accent
-        )
+        pen.polygon([(0.5 + side * 0.06, 0.2), (0.5 + side * 0.25, 0.02), (0.5 + side * 0.26, 0.34)], paint.body)
+        pen.polygon([(0.5 + side * 0.12, 0.19), (0.5 + side * 0.22, 0.09), (0.5 + side * 0.22, 0.26)], paint.accent)
         pen.ellipse(0.5 + side * 0.13, 0.95, 0.09, 0.045, paint.light)
     pen.ellipse(0.5, 0.34, 0.27, 0.21, paint.body)
     for side in (-1, 1):
@@ -170,9 +160,7 @@ def _clock(pen: Pen, paint: Paint, pose: float) -> None:
         inner = 0.26 if hour % 3 == 0 else 0.29
         pen.stroke([(0.5 + inner * x, 0.5 + inner * y), (0.5 + 0.33 * x, 0.5 + 0.33 * y)], 0.03, paint.dark)
     for length, width, angle in ((0.2, 0.055, 2.1 + 2 * pose), (0.28, 0.035, np.pi * pose)):
-        pen.stroke(
-            [(0.5, 0.5), (0.5 + length * np.sin(angle), 0.5 - length * np.cos(angle))], width, paint.dark
-        )
+        pen.stroke([(0.5, 0.5), (0.5 + length * np.sin(angle), 0.5 - length * np.cos(angle))], width, paint.dark)
     pen.ellipse(0.5, 0.5, 0.045, 0.045, paint.accent)
 
 

@@ -78,9 +78,7 @@ def _actor(rng: np.random.Generator, name: str, side: float, track: np.ndarray) 
     return Actor(name, paint, side, track, rng.uniform(-14, 14) + sway, poses, bool(rng.integers(2)))
 
 
-def _place(
-    rng: np.random.Generator, count: int, seconds: int, aspect: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _place(rng: np.random.Generator, count: int, seconds: int, aspect: float) -> tuple[np.ndarray, np.ndarray]:
     """Sizes (count,) and centres (count, seconds, 2) of objects that stay inside and hardly overlap."""
     low, high = SIDES[count]
     for attempt in range(400):

@@ -37,9 +37,7 @@ def _noise(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndar
     return wave / max(1e-12, float(np.sqrt(np.mean(wave**2))))
 
 
-def _struck(
-    n: int, frequencies: Sequence[float], strengths: Sequence[float], decays: Sequence[float]
-) -> np.ndarray:
+def _struck(n: int, frequencies: Sequence[float], strengths: Sequence[float], decays: Sequence[float]) -> np.ndarray:
     """Sines that all start at once and die away, each in its own time (seconds to 1/e)."""
     t = _seconds(n)
     attack = np.minimum(1.0, t / 0.002)
@@ -47,9 +45,7 @@ def _struck(
     return attack * sum(a * np.sin(2 * np.pi * f * t) * np.exp(-t / d) for f, a, d in parts)
 
 
-def _repeat(
-    rng: np.random.Generator, n: int, rate: float, events: Sequence[np.ndarray], sway: float
-) -> np.ndarray:
+def _repeat(rng: np.random.Generator, n: int, rate: float, events: Sequence[np.ndarray], sway: float) -> np.ndarray:
     """Place events, `rate` a second, each time any one of them; `sway` (part of a beat) loosens the time."""
     out = np.zeros(n + max(len(event) for event in events))
     beat = SAMPLE_RATE / rate
@@ -106,9 +102,7 @@ def _cat(rng: np.random.Generator, n: int) -> np.ndarray:
 
 def _clock(rng: np.random.Generator, n: int) -> np.ndarray:
     pitch, length = rng.uniform(6000, 6600), int(0.05 * SAMPLE_RATE)
-    ticks = [
-        _struck(length, (pitch * tilt, pitch * tilt * 1.13), (1, 0.8), (0.012, 0.01)) for tilt in (1.0, 0.88)
-    ]
+    ticks = [_struck(length, (pitch * tilt, pitch * tilt * 1.13), (1, 0.8), (0.012, 0.01)) for tilt in (1.0, 0.88)]
     return _repeat(rng, n, rng.uniform(5.0, 7.0), ticks, 0.02)
 
 
@@ -117,9 +111,7 @@ def _dog(rng: np.random.Generator, n: int) -> np.ndarray:
     for _ in range(3):
         length = int(rng.uniform(0.14, 0.19) * SAMPLE_RATE)
         at = np.linspace(0, 1, length)
-        yelp = _tone(pitch * (1.15 - 0.5 * at), (0.6, 1.0, 0.9, 0.6, 0.4, 0.2)) + 0.8 * _noise(
-            rng, length, 900, 2600
-        )
+        yelp = _tone(pitch * (1.15 - 0.5 * at), (0.6, 1.0, 0.9, 0.6, 0.4, 0.2)) + 0.8 * _noise(rng, length, 900, 2600)
         barks.append(yelp * np.minimum(1, at / 0.08) * (1 - at) ** 0.7)
     return _repeat(rng, n, rng.uniform(3.4, 4.4), barks, 0.15)
 
