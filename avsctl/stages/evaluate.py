@@ -30,6 +30,9 @@ from avsctl.stages.sound_changes import change_sound, check_change
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Workspace
 
+COMPARED = ("miou", "f_score", "miou_foreground", "miou_foreground_present", "avs_miou")
+"""The scores by which priors are compared."""
+
 
 def evaluate(
     workspace: Workspace,
@@ -197,8 +200,9 @@ def _name(job: Job, sheet: _Sheet, config: EvaluateConfig, change: SoundChange) 
 def compare_priors(reports: Sequence[Report]) -> list[dict[str, Any]]:
     """One row per evaluation of the task avss, with what its mIoU lacks to the oracle's.
 
-    Returns: rows with `run`, `prior` (None for a single-stage run), the scores of `COMPARED`, `prior_miou` (the prior's own, None without one) and `gap_to_oracle` (oracle's mIoU minus this,
-        None where the oracle was not scored); all fractions.
+    Returns: rows with `run`, `prior` (None for a single-stage run), the scores of `COMPARED`, `prior_miou` (the
+        prior's own, None without one) and `gap_to_oracle` (oracle's mIoU minus this, None where the oracle was not
+        scored); all fractions.
     """
     rows = []
     for report in reports:
