@@ -97,6 +97,7 @@ class TrainConfig:
     pixel_decoder: str | None = None
     backbone: str | None = None
     backbone_weights: str | None = None
+    normalization: str | None = None
     init_from: str | None = None
     without: tuple[str, ...] = ()
     epochs: int = 1

@@ -18,101 +18,116 @@ from avsctl.workspace import Run, Workspace
 POSITIVE = click.IntRange(min=1)
 SHARE = click.FloatRange(0, 1)
 _BY_RECIPE = "by preset"
+FILE = click.Path(path_type=Path)
+
+
+WHAT = (
+    click.option("--model", default="aavs", show_default=True, help="The network."),
+    click.option(
+        "--preset",
+        type=click.Choice([*RECIPES, "auto"]),
+        default="auto",
+        show_default=True,
+        help="Size and recipe: swin-b-384 is the paper's, tiny trains from scratch on a CPU; auto takes the "
+        "paper's on a GPU, else tiny.",
+    ),
+    subset_option(help="Which subset's clips to train on."),
+    click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=3407, show_default=True),
+)
+"""What is trained."""
+
+RECIPE = (
+    click.option("--epochs", type=POSITIVE, show_default=_BY_RECIPE),
+    click.option("--batch-clips", type=POSITIVE, help="Clips in a step.", show_default=_BY_RECIPE),
+    click.option(
+        "--lr", type=click.FloatRange(0, min_open=True), help="Learning rate (phase 1).", show_default=_BY_RECIPE
+    ),
+    click.option(
+        "--lr-phase2", type=click.FloatRange(0, min_open=True), help="Rate of phase 2.", show_default=_BY_RECIPE
+    ),
+    click.option("--weight-decay", type=click.FloatRange(0), show_default=_BY_RECIPE),
+    click.option(
+        "--clip-norm",
+        type=click.FloatRange(0),
+        help="Largest gradient norm; 0 never clips.",
+        show_default=_BY_RECIPE,
+    ),
+    click.option(
+        "--schedule",
+        type=click.Choice(["two-phase", "scratch"]),
+        show_default=_BY_RECIPE,
+        help="two-phase: adapters, then the backbone's too, as released; scratch: all weights, warm-up and cosine.",
+    ),
+    click.option("--phase1-share", type=SHARE, help="Share of the epochs in phase 1.", show_default=_BY_RECIPE),
+    click.option("--warmup", type=SHARE, help="Share of the steps with a rising rate.", show_default=_BY_RECIPE),
+    click.option("--shuffle/--no-shuffle", default=None, help="Order of the clips.", show_default=_BY_RECIPE),
+    click.option(
+        "--s4-frames",
+        type=click.Choice(["repeat", "labelled"]),
+        show_default=_BY_RECIPE,
+        help="S4 training clips: repeat the one labelled frame with every second's sound, as released, or read it "
+        "once.",
+    ),
+    click.option(
+        "--frames-per-clip",
+        type=POSITIVE,
+        help="At most so many frames of a clip in a step, drawn anew in every epoch.",
+        show_default=_BY_RECIPE,
+    ),
+    click.option(
+        "--augment/--no-augment", default=None, help="Random mirror, cut and colours.", show_default=_BY_RECIPE
+    ),
+)
+"""How it is trained; the preset's recipe says what is not given."""
+
+NETWORK = (
+    click.option("--image-size", type=POSITIVE, help="Side of the model's input.", show_default=_BY_RECIPE),
+    click.option(
+        "--pixel-decoder",
+        type=click.Choice(["deformable", "fpn"]),
+        help="deformable is released, fpn the paper's text.",
+        show_default=_BY_RECIPE,
+    ),
+    click.option(
+        "--backbone",
+        metavar="NAME",
+        help="Any timm network with maps at strides 4, 8, 16, 32.",
+        show_default=_BY_RECIPE,
+    ),
+    click.option("--backbone-weights", type=FILE, metavar="FILE", help="Weights of the backbone under timm's names."),
+    click.option(
+        "--normalization",
+        type=click.Choice(["imagenet", "symmetric"]),
+        help="Of the backbone's input: ImageNet's mean and spread, or RGB / 127.5 - 1.",
+        show_default=_BY_RECIPE,
+    ),
+    click.option("--init-from", type=FILE, metavar="FILE", help="A model to start from; tensors that fit are taken."),
+    click.option("--without", multiple=True, type=click.Choice(ABLATIONS), help="Switch a component off (repeatable)."),
+)
+"""The network and its first weights."""
+
+RUN = (
+    click.option("--max-steps", type=POSITIVE, help="Steps in an epoch. [default: all]"),
+    click.option("--resume", is_flag=True, help="Continue an unfinished run, exactly."),
+    click.option(
+        "--checkpoint-minutes",
+        type=click.FloatRange(0, min_open=True),
+        default=10.0,
+        show_default=True,
+        help="Time between checkpoints in an epoch.",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(0), help="Processes that read clips. [default: none on a CPU, else 4]"
+    ),
+    device_options,
+    overwrite_option,
+)
+"""How the run goes; none of it changes what is learnt, but for --max-steps and --precision."""
 
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a training run; what is not given comes from the preset's recipe."""
-    path = click.Path(path_type=Path)
-    options = (
-        click.option("--model", default="aavs", show_default=True, help="The network."),
-        click.option(
-            "--preset",
-            type=click.Choice([*RECIPES, "auto"]),
-            default="auto",
-            show_default=True,
-            help="Size and recipe: swin-b-384 is the paper's, tiny trains from scratch on a CPU; auto takes the "
-            "paper's on a GPU, else tiny.",
-        ),
-        subset_option(help="Which subset's clips to train on."),
-        click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=3407, show_default=True),
-        click.option("--epochs", type=POSITIVE, show_default=_BY_RECIPE),
-        click.option("--batch-clips", type=POSITIVE, help="Clips in a step.", show_default=_BY_RECIPE),
-        click.option(
-            "--lr", type=click.FloatRange(0, min_open=True), help="Learning rate (phase 1).", show_default=_BY_RECIPE
-        ),
-        click.option(
-            "--lr-phase2", type=click.FloatRange(0, min_open=True), help="Rate of phase 2.", show_default=_BY_RECIPE
-        ),
-        click.option("--weight-decay", type=click.FloatRange(0), show_default=_BY_RECIPE),
-        click.option(
-            "--clip-norm",
-            type=click.FloatRange(0),
-            help="Largest gradient norm; 0 never clips.",
-            show_default=_BY_RECIPE,
-        ),
-        click.option(
-            "--schedule",
-            type=click.Choice(["two-phase", "scratch"]),
-            show_default=_BY_RECIPE,
-            help="two-phase: adapters, then the backbone's too, as released; scratch: all weights, warm-up and cosine.",
-        ),
-        click.option("--phase1-share", type=SHARE, help="Share of the epochs in phase 1.", show_default=_BY_RECIPE),
-        click.option("--warmup", type=SHARE, help="Share of the steps with a rising rate.", show_default=_BY_RECIPE),
-        click.option("--shuffle/--no-shuffle", default=None, help="Order of the clips.", show_default=_BY_RECIPE),
-        click.option(
-            "--s4-frames",
-            type=click.Choice(["repeat", "labelled"]),
-            show_default=_BY_RECIPE,
-            help="S4 training clips: repeat the one labelled frame with every second's sound, as released, or read it "
-            "once.",
-        ),
-        click.option(
-            "--frames-per-clip",
-            type=POSITIVE,
-            help="At most so many frames of a clip in a step, drawn anew in every epoch.",
-            show_default=_BY_RECIPE,
-        ),
-        click.option(
-            "--augment/--no-augment", default=None, help="Random mirror, cut and colours.", show_default=_BY_RECIPE
-        ),
-        click.option("--image-size", type=POSITIVE, help="Side of the model's input.", show_default=_BY_RECIPE),
-        click.option(
-            "--pixel-decoder",
-            type=click.Choice(["deformable", "fpn"]),
-            help="deformable is released, fpn the paper's text.",
-            show_default=_BY_RECIPE,
-        ),
-        click.option(
-            "--backbone",
-            metavar="NAME",
-            help="Any timm network with maps at strides 4, 8, 16, 32.",
-            show_default=_BY_RECIPE,
-        ),
-        click.option(
-            "--backbone-weights", type=path, metavar="FILE", help="Weights of the backbone under timm's names."
-        ),
-        click.option(
-            "--init-from", type=path, metavar="FILE", help="A model to start from; tensors that fit are taken."
-        ),
-        click.option(
-            "--without", multiple=True, type=click.Choice(ABLATIONS), help="Switch a component off (repeatable)."
-        ),
-        click.option("--max-steps", type=POSITIVE, help="Steps in an epoch. [default: all]"),
-        click.option("--resume", is_flag=True, help="Continue an unfinished run, exactly."),
-        click.option(
-            "--checkpoint-minutes",
-            type=click.FloatRange(0, min_open=True),
-            default=10.0,
-            show_default=True,
-            help="Time between checkpoints in an epoch.",
-        ),
-        click.option(
-            "--workers", type=click.IntRange(0), help="Processes that read clips. [default: none on a CPU, else 4]"
-        ),
-        device_options,
-        overwrite_option,
-    )
-    for option in reversed(options):
+    """The options of a training run."""
+    for option in reversed((*WHAT, *RECIPE, *NETWORK, *RUN)):
         function = option(function)
     return function
 

@@ -125,8 +125,10 @@ def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> nn.
     overrides: dict[str, Any] = {} if config.task == "avs" or config.prior != "none" else dict(NO_PRIOR)
     for name in config.without:
         overrides |= ABLATION_SETTINGS[name]
-    given = {"image_size": config.image_size, "pixel_decoder": config.pixel_decoder, "backbone": config.backbone}
+    given = {name: getattr(config, name) for name in ("image_size", "pixel_decoder", "backbone", "normalization")}
     overrides |= {name: value for name, value in given.items() if value is not None}
+    if config.backbone and not config.backbone.startswith("swin_"):
+        overrides["backbone_adapters"] = False  # they have a place in Swin's blocks only
     classes = 2 if config.task == "avs" else len(clips.classes)
     try:
         model = create_model(
