@@ -20,7 +20,7 @@ says what, where and what to do), 130 and 143 stopped.
 def reference() -> str:
     """The whole page."""
     parts = [HEADER]
-    context = click.Context(cli, info_name="avsctl", max_content_width=100, terminal_width=100)
+    context = click.Context(cli, info_name="avsctl", **cli.context_settings)
     for name in COMMANDS:
         command = cli.get_command(context, name)
         parts += _section(command, click.Context(command, parent=context, info_name=name), 2)
