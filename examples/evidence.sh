@@ -24,12 +24,14 @@ avsctl prepare synthetic
 avsctl extract-audio
 
 # Two cores, two lanes: stage 1 in one; stage 2, which learns on the ground truth, and the single stage in the other.
+set -m # a process group of its own, so that stopping this script stops it too
 (
     "$VENV/bin/avsctl" train-avss --preset tiny --prior oracle --epochs "$epochs_avss"
     "$VENV/bin/avsctl" train-avss --preset tiny --prior none --epochs "$epochs_avss"
 ) > "$WORKSPACE/train-avss.log" 2>&1 &
 lane=$!
-trap 'kill "$lane" 2>/dev/null || true' EXIT
+set +m
+trap 'kill -- "-$lane" 2>/dev/null || true' EXIT
 avsctl train-avs --preset tiny --augment --epochs "$epochs_avs"
 echo "waiting for stage 2 and the single stage ($WORKSPACE/train-avss.log)"
 wait "$lane" || { cat "$WORKSPACE/train-avss.log" >&2; exit 1; }
