@@ -117,10 +117,11 @@ def embed_clip(encode: AudioEncoder, cache: ClipCache, clip: int) -> np.ndarray:
     """
     frames, uid = cache.frame_count(clip), cache.uids[clip]
     try:
-        stored = cache.log_mel(clip)
-        if stored is not None and encode.name != "yamnet":
+        stored, wav = cache.log_mel(clip), cache.audio_bytes(clip)
+        # YAMNet's own front end differs a little from the stored one, so it prefers the wav file.
+        if stored is not None and (encode.name != "yamnet" or not wav):
             return encode.encode_examples(stored, frames)
-        return encode.encode(*read_wave(cache.audio_bytes(clip), uid), frames)
+        return encode.encode(*read_wave(wav, uid), frames)
     except ValueError as error:
         raise AvsctlError(f"The sound of clip {uid} can't be used ({error}). Repair its audio.wav.") from None
 
