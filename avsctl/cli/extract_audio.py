@@ -28,6 +28,12 @@ ENCODERS = ("vggish", "logmel", "yamnet")
     help="The encoder's released weights (.pth, .safetensors).",
 )
 @click.option(
+    "--pca",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="VGGish's PCA parameters: post-process as torch.hub's VGGish does. No released AVS model uses it.",
+)
+@click.option(
     "--out", "target", type=click.Path(path_type=Path), metavar="FILE", help="Cache to write. [default: audio.h5]"
 )
 @workers_option
@@ -36,6 +42,7 @@ def command(
     workspace: Workspace,
     encoder: str | None,
     weights: Path | None,
+    pca: Path | None,
     target: Path | None,
     workers: int | None,
     overwrite: bool,
@@ -43,7 +50,7 @@ def command(
     """Compute one audio embedding per frame into audio.h5.
 
     Any sample rate, mono or more channels. A clip shorter than its frames repeats its last embedding; sound after the
-    last frame is left out. VGGish is kept before its last ReLU.
+    last frame is left out. VGGish is kept before its last ReLU, unless --pca asks for its post-processing.
     """
     from avsctl.caches.audio import AudioCache
     from avsctl.stages.extract_audio import extract_audio
@@ -54,6 +61,7 @@ def command(
         target or workspace.audio,
         encoder_name=chosen,
         weights=weights,
+        pca=pca,
         overwrite=overwrite,
         workers=workers,
         track=track,

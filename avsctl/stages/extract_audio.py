@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -29,6 +30,7 @@ def extract_audio(
     *,
     encoder_name: str = "logmel",
     weights: Path | None = None,
+    pca: Path | None = None,
     overwrite: bool = False,
     workers: int | None = None,
     track: Track = silent,
@@ -38,18 +40,24 @@ def extract_audio(
     Args:
         clips: `clips.h5`; out: the audio cache to write.
         encoder_name: `vggish`, `logmel` or `yamnet`; weights: its file, None for logmel.
+        pca: VGGish's PCA parameters, for embeddings as torch.hub's VGGish gives them (after the ReLU, whole numbers
+            in 0 to 255); the cache's encoder is then `vggish-pca`. No released AVS model uses it.
         workers: processes, None for one per core. A rerun goes on where the last one stopped.
     Returns: `out`.
     Raises: AvsctlError: If the sound or the weights can't be read, or `out` holds something else.
     """
     cache = ClipCache(clips)
     check_encoder(encoder_name, weights)
-    plan = {"clips": cache.fingerprint, "encoder": encoder_name, "weights": _hash_file(weights)}
+    if pca is not None:
+        _load_pca(encoder_name, pca)  # refuses what doesn't fit before any work is done
+    made = encoder_name if pca is None else f"{encoder_name}-pca"
+    plan = {"clips": cache.fingerprint, "encoder": made, "weights": _hash_file(weights), "pca": _hash_file(pca)}
     if out.exists() and not overwrite:
         _check_same(out, plan)
         return out
     shards = Shards(out, plan, len(cache), CLIPS_PER_SHARD)
-    tasks = [(cache.path, encoder_name, weights, shards, number) for number in shards.missing()]
+    tools = (cache.path, encoder_name, weights, pca)
+    tasks = [(tools, shards, number) for number in shards.missing()]
     workers = workers if workers is not None else os.cpu_count() or 1
     if workers <= 1 or len(tasks) <= 1:
         for task in track(tasks, "sound"):
@@ -62,7 +70,7 @@ def extract_audio(
         out,
         shards.read,
         uids=cache.uids,
-        encoder=encoder_name,
+        encoder=made,
         inputs={"clips": cache.fingerprint},
         options=plan,
     )
@@ -126,20 +134,36 @@ def embed_clip(encode: AudioEncoder, cache: ClipCache, clip: int) -> np.ndarray:
         raise AvsctlError(f"The sound of clip {uid} can't be used ({error}). Repair its audio.wav.") from None
 
 
-def _write_shard(task: tuple[Path, str, Path | None, Shards, int]) -> None:
-    path, name, weights, shards, number = task
-    cache, encode = _tools(path, name, weights)
-    shards.write(number, [{"embedding": embed_clip(encode, cache, clip)} for clip in shards.range(number)])
+def _write_shard(task: tuple[tuple[Path, str, Path | None, Path | None], Shards, int]) -> None:
+    tools, shards, number = task
+    cache, encode, post = _tools(*tools)
+    shards.write(number, [{"embedding": post(embed_clip(encode, cache, clip))} for clip in shards.range(number)])
 
 
 @lru_cache(maxsize=1)
-def _tools(path: Path, name: str, weights: Path | None) -> tuple[ClipCache, AudioEncoder]:
+def _tools(
+    path: Path, name: str, weights: Path | None, pca: Path | None
+) -> tuple[ClipCache, AudioEncoder, Callable[[np.ndarray], np.ndarray]]:
     """Opened once in each worker."""
     if name != "logmel":
         import torch
 
         torch.set_num_threads(1)
-    return ClipCache(path), load_encoder(name, weights)
+    return ClipCache(path), load_encoder(name, weights), _load_pca(name, pca)
+
+
+def _load_pca(name: str, pca: Path | None) -> Callable[[np.ndarray], np.ndarray]:
+    if pca is None:
+        return lambda embedding: embedding
+    if name != "vggish":
+        raise AvsctlError(f"--pca {pca} is VGGish's post-processing: add --encoder vggish, or leave it out.")
+    from avsctl_models.audio.vggish import load_pca, pca_quantised, relu
+
+    try:
+        eigenvectors, means = load_pca(pca)
+    except ValueError as error:
+        raise AvsctlError(f"{error}. Give the released vggish_pca_params file with --pca.") from None
+    return lambda embedding: pca_quantised(relu(embedding), eigenvectors, means)
 
 
 def _hash_file(path: Path | None) -> str:

@@ -79,3 +79,43 @@ def test_encoder_and_weights_must_go_together(tiny_workspace, tmp_path, name, we
         extract_audio(
             tiny_workspace / "clips.h5", tmp_path / "a.h5", encoder_name=name, weights=weights and Path(weights)
         )
+
+
+def test_vggish_pca_is_applied_to_what_the_relu_leaves(tmp_path, monkeypatch):
+    import torch
+    from safetensors.torch import save_file
+
+    from avsctl.stages import extract_audio as stage
+    from avsctl_models.audio.vggish import pca_quantised
+
+    signed = np.random.default_rng(0).normal(0, 1, (5, 128)).astype(np.float32)
+
+    class Stub:
+        name, dim = "vggish", 128
+
+        def encode(self, wave, rate, frames):
+            return signed
+
+    vectors, means = torch.randn(128, 128, generator=torch.Generator().manual_seed(0)) / 8, torch.full((128, 1), 0.2)
+    save_file({"pca_eigen_vectors": vectors, "pca_means": means}, tmp_path / "pca.safetensors")
+    (tmp_path / "weights.pth").write_bytes(b"")
+    monkeypatch.setattr(stage, "encoder", lambda name, weights: Stub())
+    stage._tools.cache_clear()
+    out = extract_audio(
+        _clips(tmp_path / "clips.h5", _record("a", _wav(5))),
+        tmp_path / "audio.h5",
+        encoder_name="vggish",
+        weights=tmp_path / "weights.pth",
+        pca=tmp_path / "pca.safetensors",
+        workers=1,
+    )
+    stage._tools.cache_clear()
+    cache = AudioCache(out)
+    expected = pca_quantised(np.maximum(signed, 0), vectors.numpy(), means.numpy())
+    assert cache.encoder == "vggish-pca" and np.array_equal(cache.embedding("a"), expected)
+
+
+def test_pca_belongs_to_vggish(tiny_workspace, tmp_path):
+    with pytest.raises(AvsctlError, match="VGGish's post-processing"):
+        extract_audio(tiny_workspace / "clips.h5", tmp_path / "a.h5", pca=tmp_path / "pca.pth", workers=1)
+    assert not (tmp_path / "a.h5").exists()
