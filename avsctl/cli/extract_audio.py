@@ -9,8 +9,7 @@ import click
 from avsctl.cli._console import out, track
 from avsctl.cli._options import command, overwrite_option, workers_option
 from avsctl.workspace import Workspace
-
-ENCODERS = ("vggish", "logmel", "yamnet")
+from avsctl_models.audio.encoders import ENCODERS
 
 
 @command("extract-audio")
