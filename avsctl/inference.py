@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -11,7 +13,7 @@ from avsctl.training.devices import autocast
 from avsctl_models import semantic_decision, semantic_inference
 
 FRAMES_AT_ONCE = 20
-"""Most frames in one call of the network."""
+"""Most frames in one call of the network; a multiple of the five that TPAVI sees together."""
 
 
 def class_maps(
@@ -20,6 +22,7 @@ def class_maps(
     audio: Tensor,
     prior: Tensor | None = None,
     *,
+    lengths: Sequence[int] | None = None,
     size: int | tuple[int, int] = LABEL_SIZE,
     precision: str = "fp32",
 ) -> Tensor:
@@ -27,10 +30,11 @@ def class_maps(
 
     Args:
         frames: (N, 3, S, S) uint8; audio: (N, D); prior: (N, p, p) in [0, 1] or None.
+        lengths: frames of each clip, N in all; None for one clip.
         size: side (or height and width) of the maps.
-    Returns: (N, K, h, w) float32 on the CPU: the sum over queries of class probability times mask probability.
+    Returns: (N, K, h, w) float32 on the CPU, see `semantic_inference`.
     """
-    return _in_pieces(semantic_inference, model, frames, audio, prior, size, precision)
+    return _in_pieces(semantic_inference, model, frames, audio, prior, lengths, size, precision)
 
 
 def decided_classes(
@@ -39,6 +43,7 @@ def decided_classes(
     audio: Tensor,
     prior: Tensor | None = None,
     *,
+    lengths: Sequence[int] | None = None,
     size: int | tuple[int, int] = LABEL_SIZE,
     precision: str = "fp32",
 ) -> Tensor:
@@ -47,27 +52,46 @@ def decided_classes(
     Returns: (N, h, w) uint8 on the CPU.
     Raises: AvsctlError: If the model predicts NaN or infinite values.
     """
-    return _in_pieces(semantic_decision, model, frames, audio, prior, size, precision)
+    return _in_pieces(semantic_decision, model, frames, audio, prior, lengths, size, precision)
 
 
 @torch.inference_mode()
-def _in_pieces(finish, model, frames, audio, prior, size, precision) -> Tensor:
+def _in_pieces(finish, model, frames, audio, prior, lengths, size, precision) -> Tensor:
     device = next(model.parameters()).device
     size = (size, size) if isinstance(size, int) else size
     parts = []
-    for start in range(0, len(frames), FRAMES_AT_ONCE):
-        part = slice(start, start + FRAMES_AT_ONCE)
+    start = 0
+    for piece in _pieces([len(frames)] if lengths is None else lengths):
+        part = slice(start, start + sum(piece))
+        start = part.stop
         with autocast(device, precision):
             output = model(
                 model.normalize(frames[part].to(device)),
                 audio[part].to(device),
                 None if prior is None else prior[part].to(device),
+                lengths=piece,
             )
         try:
             parts.append(finish(output, size).cpu())
         except ValueError as error:
             raise AvsctlError(f"Nothing can be decided: {error}. Train the model again, at a lower --lr.") from None
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _pieces(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Whole clips that may be computed together, by their lengths; a clip of too many frames is cut."""
+    piece: list[int] = []
+    for length in (cut for whole in lengths for cut in _cut(whole)):
+        if piece and sum(piece) + length > FRAMES_AT_ONCE:
+            yield piece
+            piece = []
+        piece.append(length)
+    if piece:
+        yield piece
+
+
+def _cut(length: int) -> list[int]:
+    return [min(FRAMES_AT_ONCE, length - start) for start in range(0, length, FRAMES_AT_ONCE)]
 
 
 def decide(maps: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ import importlib
 _HOMES = {
     "AAVS": "aavs",
     "Criterion": "losses",
+    "DenseOutput": "outputs",
     "LossPoints": "losses",
+    "Output": "outputs",
     "SegmentationOutput": "outputs",
     "Target": "targets",
     "create_from_spec": "registry",
@@ -25,6 +27,7 @@ _HOMES = {
     "save_model": "registry",
     "semantic_decision": "outputs",
     "semantic_inference": "outputs",
+    "split_name": "presets",
     "targets_from_labels": "targets",
 }
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from avsctl_models.backbones import Backbone, build_backbone
 from avsctl_models.decoders import MaskedAttentionDecoder
+from avsctl_models.inputs import check_frames, check_sound_and_prior
 from avsctl_models.losses import Criterion
 from avsctl_models.outputs import SegmentationOutput
 from avsctl_models.pixel_decoders import DeformablePixelDecoder, FeaturePyramidPixelDecoder
@@ -14,6 +17,7 @@ from avsctl_models.presets import preset_settings
 from avsctl_models.prior import RobustAudioKeys, fuse_prior, prior_attention_mask
 from avsctl_models.queries import AudioQueries
 from avsctl_models.registry import register_model
+from avsctl_models.targets import targets_from_labels
 
 
 class AAVS(nn.Module):
@@ -88,6 +92,7 @@ class AAVS(nn.Module):
         audio: Tensor | None,
         prior: Tensor | None = None,
         *,
+        lengths: Sequence[int] | None = None,
         intermediates: bool = False,
     ) -> SegmentationOutput:
         """Predict classes and masks; every frame for itself.
@@ -96,18 +101,41 @@ class AAVS(nn.Module):
             frames: (N, 3, H, W) normalised by `normalize`.
             audio: (N, D) one embedding per frame; None for a model that hears nothing.
             prior: (N, h, w) probability in [0, 1] that a pixel sounds, any size; None leaves its uses out.
+            lengths: Frames of each clip, N in all; they change nothing here.
             intermediates: Whether to keep inner tensors: `backbone` and `pixel_decoder` (lists of maps),
                 `mask_features`, `mask_features_with_prior`, `audio`, `queries`, `key_positions`, `values`,
                 `attention_masks` (True is blocked), `queries_normed`, `queries_last`.
         Raises: ValueError: If shapes don't fit, or audio or prior is given to a model without use for it.
         """
-        self._check(frames, audio, prior)
-        features = self.backbone(frames)
+        check_frames(frames)
+        check_sound_and_prior(self, len(frames), audio, prior, lengths)
+        size = (frames.shape[-2], frames.shape[-1])
+        return self.from_features(
+            self.backbone(frames), audio, prior, lengths=lengths, size=size, intermediates=intermediates
+        )
+
+    def from_features(
+        self,
+        features: list[Tensor],
+        audio: Tensor | None,
+        prior: Tensor | None = None,
+        *,
+        lengths: Sequence[int] | None = None,
+        size: tuple[int, int],
+        intermediates: bool = False,
+    ) -> SegmentationOutput:
+        """Predict from the backbone's maps; see `forward`.
+
+        Args:
+            features: Four maps (N, C, h, w), as `backbone(frames)` gives them.
+            size: (H, W) of the frames.
+        """
+        check_sound_and_prior(self, len(features[0]), audio, prior, lengths)
         maps, mask_features = self.pixel_decoder(features)
         trace = {"backbone": features, "pixel_decoder": maps, "mask_features": mask_features}
 
         sound = None if audio is None else self.audio_projection(audio)  # (N, C)
-        queries = self.queries(sound, len(frames))
+        queries = self.queries(sound, len(features[0]))
         keys = [sine_positions(*m.shape[-2:], m.shape[1], device=m.device) for m in maps]
         first_mask = None
         if prior is not None:
@@ -127,22 +155,24 @@ class AAVS(nn.Module):
             first_mask=first_mask,
             trace=trace if intermediates else None,
         )
-        size = (frames.shape[-2], frames.shape[-1])
         return SegmentationOutput(classes, masks, auxiliary, size, trace if intermediates else None)
 
-    def _check(self, frames: Tensor, audio: Tensor | None, prior: Tensor | None) -> None:
-        if frames.ndim != 4 or frames.shape[1] != 3:
-            raise ValueError(f"frames must be (N, 3, H, W), not {tuple(frames.shape)}")
-        expected = None if self.audio_dim is None else (len(frames), self.audio_dim)
-        given = None if audio is None else tuple(audio.shape)
-        if given != expected:
-            raise ValueError(f"audio must be {expected}, not {given}, for {len(frames)} frames")
-        if prior is None:
-            return
-        if not self.uses_prior:
-            raise ValueError("This model was built without any use of a prior; call it with prior=None")
-        if prior.ndim != 3 or len(prior) != len(frames):
-            raise ValueError(f"prior must be ({len(frames)}, h, w), not {tuple(prior.shape)}")
+    def loss(
+        self, output: SegmentationOutput, labels: Tensor, labelled: Tensor, *, lengths: Sequence[int] | None = None
+    ) -> dict[str, Tensor]:
+        """Compute the training loss of the frames that have a label.
+
+        Args:
+            output: Predictions for all N frames.
+            labels: (N, s, s) uint8 class indices, 255 for pixels that belong to nothing.
+            labelled: (N,) bool, whether a frame has a label.
+            lengths: Frames of each clip; they change nothing here.
+        Returns: "loss", to be minimised, and its parts, see `Criterion`.
+        Raises: ValueError: If no frame has a label.
+        """
+        if not labelled.all():
+            output, labels = output.select(labelled), labels[labelled]
+        return self.criterion()(output, targets_from_labels(labels, output.input_size))
 
     def trainable_names(self, phase: int) -> list[str]:
         """Names of the parameters that the published recipe trains in a phase.

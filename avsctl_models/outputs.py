@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,8 +13,39 @@ from torch import Tensor
 _WORKING_ELEMENTS = 2**24  # largest temporary of semantic_inference: 64 MB in float32
 
 
+class Output(ABC):
+    """Predictions for N frames.
+
+    Attributes:
+        input_size: (H, W) of the frames the model saw.
+    """
+
+    input_size: tuple[int, int]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of frames N."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Number of classes K, the background among them."""
+
+    @abstractmethod
+    def select(self, indices: Tensor) -> Output:
+        """Keep some frames, in the given order, for instance those that have a label; drop intermediates.
+
+        Args:
+            indices: (M,) frame numbers, or a (N,) boolean mask.
+        """
+
+    @abstractmethod
+    def _groups(self) -> Iterator[Tensor]:
+        """Class maps of at least 0, (n, K, H, W) at the input's size, for as many frames as memory should hold."""
+
+
 @dataclass
-class SegmentationOutput:
+class SegmentationOutput(Output):
     """Predictions of a query-based segmentation model for N frames.
 
     Attributes:
@@ -31,12 +63,14 @@ class SegmentationOutput:
     input_size: tuple[int, int] = (0, 0)
     intermediates: dict | None = None
 
-    def select(self, indices: Tensor) -> SegmentationOutput:
-        """Keep some frames, in the given order, for instance those that have a label; drop intermediates.
+    def __len__(self) -> int:
+        return len(self.class_logits)
 
-        Args:
-            indices: (M,) frame numbers, or a (N,) boolean mask.
-        """
+    @property
+    def num_classes(self) -> int:
+        return self.class_logits.shape[-1] - 1
+
+    def select(self, indices: Tensor) -> SegmentationOutput:
         return SegmentationOutput(
             class_logits=self.class_logits[indices],
             mask_logits=self.mask_logits[indices],
@@ -44,33 +78,80 @@ class SegmentationOutput:
             input_size=self.input_size,
         )
 
+    def _groups(self) -> Iterator[Tensor]:
+        scores = self.class_logits.float().softmax(-1)[..., :-1]  # (N, Q, K)
+        for part in _parts(self):
+            yield _sum_over_queries(scores[part], self.mask_logits[part], self.input_size)
+
+
+@dataclass
+class DenseOutput(Output):
+    """Predictions of a model that gives every pixel its logits, for N frames.
+
+    Attributes:
+        logits: (N, K, h, w), or (N, 1, h, w) of "sounding" for a binary model, which has two classes.
+        input_size: (H, W) of the frames the model saw.
+        maps: Feature maps (N, C, h', w') that the model's loss looks at.
+        sounds: Audio features (N, C) that go with these maps.
+        intermediates: Named inner tensors where they were asked for, else None.
+    """
+
+    logits: Tensor
+    input_size: tuple[int, int]
+    maps: list[Tensor] = field(default_factory=list)
+    sounds: list[Tensor] = field(default_factory=list)
+    intermediates: dict | None = None
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def num_classes(self) -> int:
+        return max(2, self.logits.shape[1])
+
+    def select(self, indices: Tensor) -> DenseOutput:
+        return DenseOutput(
+            logits=self.logits[indices],
+            input_size=self.input_size,
+            maps=[m[indices] for m in self.maps],
+            sounds=[sound[indices] for sound in self.sounds],
+        )
+
+    def _groups(self) -> Iterator[Tensor]:
+        for part in _parts(self):
+            logits = self.logits[part].float()
+            if logits.shape[1] > 1:
+                probabilities = logits.softmax(1)
+            else:
+                sounding = logits.sigmoid()
+                probabilities = torch.cat([1 - sounding, sounding], 1)
+            yield _resize(probabilities, self.input_size)
+
 
 @torch.no_grad()
-def semantic_inference(output: SegmentationOutput, size: tuple[int, int]) -> Tensor:
-    """Combine the queries into one map per class.
+def semantic_inference(output: Output, size: tuple[int, int]) -> Tensor:
+    """Give one map per class.
 
-    Mask logits are upsampled to the input's size and squashed, weighted by each query's class probabilities
-    ("no object" left out after the softmax), summed over queries, and the sums resized bilinearly to `size`.
-    The sums are not normalised and may exceed 1; the decision is the argmax over classes.
+    Of a query-based model, mask logits are upsampled to the input's size and squashed, weighted by each query's class
+    probabilities ("no object" left out after the softmax) and summed over queries; the sums are not normalised and may
+    exceed 1. Of a dense model, the maps are its probabilities: the softmax, or 1 - p and p with p the sigmoid of a
+    binary model's logit. Maps are then resized bilinearly to `size`; the decision is the argmax over classes.
 
     Args:
         output: Predictions for N frames.
         size: (height, width) of the maps.
     Returns: (N, K, height, width) float32.
-    Source: the released post-processing of Stepping Stones (ECCV 2024), after MaskFormer's.
+    Source: the released post-processing of Stepping Stones (ECCV 2024), after MaskFormer's; for dense models that of
+        AVSBench and AVSegFormer, which decide by argmax or at 0.5.
     """
-    maps = []
-    for sums in _grouped_sums(output):
-        if tuple(size) != tuple(output.input_size):
-            sums = F.interpolate(sums, size=tuple(size), mode="bilinear", align_corners=False)
-        maps.append(sums)
+    maps = [_resize(group, size) for group in output._groups()]
     if not maps:
-        return output.class_logits.new_zeros(0, output.class_logits.shape[-1] - 1, *size, dtype=torch.float32)
+        return torch.zeros(0, output.num_classes, *size)
     return maps[0] if len(maps) == 1 else torch.cat(maps)
 
 
 @torch.no_grad()
-def semantic_decision(output: SegmentationOutput, size: tuple[int, int]) -> Tensor:
+def semantic_decision(output: Output, size: tuple[int, int]) -> Tensor:
     """The class of every pixel: exactly the argmax of `semantic_inference`, the lowest class where two are equal.
 
     Only classes that can win are enlarged. A resized pixel is a weighted mean of four, so some class reaches at least
@@ -81,33 +162,35 @@ def semantic_decision(output: SegmentationOutput, size: tuple[int, int]) -> Tens
     Returns: (N, height, width) uint8.
     Raises: ValueError: If predictions are NaN or infinite, so that nothing can be decided.
     """
-    frames, device = len(output.class_logits), output.class_logits.device
-    decided = torch.zeros(frames, *size, dtype=torch.uint8, device=device)
-    every_map = (maps for sums in _grouped_sums(output) for maps in sums)
-    for frame, maps in enumerate(every_map):
+    decided = []
+    for frame, maps in enumerate(maps for group in output._groups() for maps in group):
         highest = maps.amax((1, 2))
         if not torch.isfinite(highest).all():
             raise ValueError(f"the predictions of frame {frame} hold NaN or infinite values")
         least = maps.amax(0).min() / 4 * (1 - 1e-4)  # a margin for rounding
         able = (highest >= least).nonzero()[:, 0]
-        kept = F.interpolate(maps[able][None], size=tuple(size), mode="bilinear", align_corners=False)[0]
+        kept = _resize(maps[able][None], size)[0]
         best = kept[0].clone()
-        decided[frame] = able[0]
+        winner = torch.full(tuple(size), int(able[0]), dtype=torch.uint8, device=maps.device)
         for index, map_ in zip(able[1:], kept[1:], strict=True):
-            decided[frame].masked_fill_(map_ > best, int(index))
+            winner.masked_fill_(map_ > best, int(index))
             torch.maximum(best, map_, out=best)
-    return decided
+        decided.append(winner)
+    return torch.stack(decided) if decided else torch.zeros(0, *size, dtype=torch.uint8)
 
 
-def _grouped_sums(output: SegmentationOutput) -> Iterator[Tensor]:
-    """The sums over queries at the input's size, (n, K, H, W) for as many frames at once as memory should hold."""
-    scores = output.class_logits.float().softmax(-1)[..., :-1]  # (N, Q, K)
-    frames, _, classes = scores.shape
+def _parts(output: Output) -> Iterator[slice]:
+    """Frames in groups whose class maps together are no larger than the working memory."""
     height, width = output.input_size
-    group = max(1, _WORKING_ELEMENTS // (classes * height * width))
-    for start in range(0, frames, group):
-        part = slice(start, start + group)
-        yield _sum_over_queries(scores[part], output.mask_logits[part], (height, width))
+    group = max(1, _WORKING_ELEMENTS // (output.num_classes * height * width))
+    for start in range(0, len(output), group):
+        yield slice(start, start + group)
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 def _sum_over_queries(scores: Tensor, mask_logits: Tensor, size: tuple[int, int]) -> Tensor:

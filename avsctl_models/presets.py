@@ -102,3 +102,21 @@ def preset_settings(name: str, preset: str, task: str) -> dict:
         raise ValueError(f"{name} has no preset {preset!r}; there are: {', '.join(presets)}")
     layers = PRESETS[name][preset]
     return {**layers["all"], **layers[task]}
+
+
+def split_name(name: str, preset: str | None = None) -> tuple[str, str | None]:
+    """Read a model's name, which may carry its preset: "tpavi-pvt" is "tpavi" in the preset "pvt".
+
+    Args:
+        preset: Chosen apart from the name, if it was.
+    Returns: The model's name, and its preset or None where neither says one.
+    Raises: ValueError: If there is no such model or preset, or the two presets differ.
+    """
+    model, _, carried = name.partition("-")
+    presets = list_presets(name if model not in PRESETS else model)
+    for chosen in (carried, preset):
+        if chosen and chosen not in presets:
+            raise ValueError(f"{model} has no preset {chosen!r}; there are: {', '.join(presets)}")
+    if carried and preset and carried != preset:
+        raise ValueError(f"The model {name} is in the preset {carried} already, not in {preset}")
+    return model, carried or preset

@@ -159,7 +159,9 @@ class _Prediction:
         )  # fmt: skip
         # One clip in a call: whose company a clip has could change a last bit, and with it a stored byte.
         for item, batch in zip(items, loader(samples, [[item] for item in items], self.workers), strict=True):
-            maps = class_maps(model, batch.frames, batch.audio, size=self.size, precision=self.precision)
+            maps = class_maps(
+                model, batch.frames, batch.audio, lengths=batch.lengths, size=self.size, precision=self.precision
+            )
             if not torch.isfinite(maps).all():
                 raise AvsctlError(f"{run.folder} predicts NaN for clip {batch.uids[0]}. Train it again.")
             probability = to_bytes(sounding_probability(maps).numpy())

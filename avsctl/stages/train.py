@@ -178,7 +178,9 @@ def validate(model: nn.Module, samples: ClipSamples, config: TrainConfig, worker
     scores = BinaryScores() if config.task == "avs" else SemanticScores(model.num_classes)
     batches = groups(len(samples), CLIPS_AT_ONCE)
     for part, batch in zip(batches, loader(samples, batches, workers), strict=True):
-        decided = decided_classes(model, batch.frames, batch.audio, batch.prior, precision=config.precision)
+        decided = decided_classes(
+            model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, precision=config.precision
+        )
         add_clips(scores, batch, decided, first=part[0])
     result = scores.result()["all"]
     return {name: result[name] for name in ("miou", "f_score")}

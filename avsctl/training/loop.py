@@ -21,7 +21,7 @@ from avsctl.progress import Track, silent
 from avsctl.training.checkpoint import read_position, restore_checkpoint, save_checkpoint
 from avsctl.training.devices import autocast, derive_seed
 from avsctl.training.schedule import epoch_batches, learning_rate, phase_of, set_phase
-from avsctl_models import save_model, targets_from_labels
+from avsctl_models import save_model
 from avsctl_models.registry import load_strictly
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,6 @@ class Trainer:
         self.checkpoint_seconds = checkpoint_minutes * 60
         self.track = track
         self.device = next(model.parameters()).device
-        self.criterion = model.criterion().to(self.device)
         self.position = Position()
         self.optimizer: torch.optim.Optimizer | None = None
 
@@ -141,7 +140,6 @@ class Trainer:
                 saved_at = time.monotonic()
 
     def _step(self, batch: Batch) -> float:
-        labelled = batch.labelled
         if self._nothing_sounds(batch):
             return 0.0
         with autocast(self.device, self.config.precision):
@@ -149,11 +147,10 @@ class Trainer:
                 self.model.normalize(batch.frames.to(self.device)),
                 batch.audio.to(self.device),
                 None if batch.prior is None else batch.prior.to(self.device),
+                lengths=batch.lengths,
             )
-        if not labelled.all():
-            output = output.select(labelled.nonzero()[:, 0].to(self.device))
-        targets = targets_from_labels(batch.labels[labelled].to(self.device), output.input_size)
-        loss = self.criterion(output, targets)["loss"]
+        labels, labelled = batch.labels.to(self.device), batch.labelled.to(self.device)
+        loss = self.model.loss(output, labels, labelled, lengths=batch.lengths)["loss"]
         value = float(loss.detach())
         if not math.isfinite(value):
             raise AvsctlError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avsctl_models import create_model, semantic_inference, targets_from_labels
+from avsctl_models import create_model, semantic_inference
 
 SMALL = {
     "backbone": "resnet10t",
@@ -77,6 +77,32 @@ def test_frames_do_not_influence_each_other():
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-4)  # other batch size, other summation order
 
 
+def test_maps_of_the_backbone_can_be_computed_beforehand():
+    model = build().eval()
+    frames, audio, prior = inputs()
+    with torch.no_grad():
+        whole = model(frames, audio, prior, lengths=[1, 1])
+        rest = model.from_features(model.backbone(frames), audio, prior, lengths=[1, 1], size=(64, 64))
+    assert torch.equal(whole.mask_logits, rest.mask_logits) and rest.input_size == (64, 64)
+
+
+def test_the_loss_leaves_frames_without_a_label_out():
+    model = build().eval()
+    frames, audio, prior = inputs(3)
+    labelled = torch.tensor([True, False, True])
+    maps = labels(3)
+    maps[1] = 255
+    with torch.no_grad():
+        output = model(frames, audio, prior)
+        torch.manual_seed(3)
+        loss = model.loss(output, maps, labelled, lengths=[3])
+        torch.manual_seed(3)
+        wanted = model.loss(output.select(labelled), maps[labelled], labelled[labelled])
+    assert torch.equal(loss["loss"], wanted["loss"]) and loss["loss"].isfinite()
+    with pytest.raises(ValueError, match="at least one"):
+        model.loss(output, maps, torch.zeros(3, dtype=torch.bool))
+
+
 def test_other_frame_sizes_than_the_usual_one_work():
     model = build().eval()
     frames = torch.randn(1, 3, 96, 160)
@@ -140,8 +166,8 @@ def test_gradients_reach_every_trainable_parameter(task, overrides):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
     frames, audio, prior = inputs(4)
     output = model(frames, audio, prior if model.uses_prior else None)
-    targets = targets_from_labels(labels(4) if task == "avss" else labels(4).clamp(max=1), (64, 64))
-    model.criterion()(output, targets, generator)["loss"].backward()
+    given = labels(4) if task == "avss" else labels(4).clamp(max=1)
+    model.loss(output, given, torch.ones(4, dtype=torch.bool))["loss"].backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not silent
 
@@ -207,6 +233,7 @@ def test_stochastic_depth_drops_attention_branches_only_and_by_the_same_rate_eve
         ({"audio": None}, r"audio must be \(2, 12\)"),
         ({"audio": torch.zeros(2, 128)}, r"audio must be \(2, 12\), not \(2, 128\)"),
         ({"prior": torch.zeros(1, 8, 8)}, r"prior must be \(2, h, w\)"),
+        ({"lengths": [1, 2]}, r"lengths must be positive and sum to 2 frames, not \[1, 2\]"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(change, message):

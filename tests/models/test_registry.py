@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from avsctl_models import create_from_spec, create_model, list_models, list_presets, load_model, save_model
+from avsctl_models.presets import split_name
 from avsctl_models.registry import read_metadata
 
 
@@ -30,6 +31,20 @@ def saved(model, tmp_path):
 def test_names_are_listed():
     assert "aavs" in list_models()
     assert list_presets("aavs") == ["swin-b-384", "tiny"]
+
+
+def test_a_name_may_carry_its_preset():
+    assert split_name("aavs") == ("aavs", None)
+    assert split_name("aavs", "tiny") == split_name("aavs-tiny") == split_name("aavs-tiny", "tiny") == ("aavs", "tiny")
+    assert split_name("aavs-swin-b-384") == ("aavs", "swin-b-384")
+    for arguments, message in (
+        (("aavz-tiny",), "no model named 'aavz-tiny'; there are: aavs"),
+        (("aavs-huge",), "aavs has no preset 'huge'; there are: swin-b-384"),
+        (("aavs", "huge"), "aavs has no preset 'huge'"),
+        (("aavs-tiny", "swin-b-384"), "aavs-tiny is in the preset tiny already, not in swin-b-384"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            split_name(*arguments)
 
 
 def test_listing_presets_does_not_load_torch():
