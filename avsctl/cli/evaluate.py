@@ -122,7 +122,8 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Score runs on a split, with any prior and any change of the sound, or any program's masks (--predictions).
 
     Tables show percent; reports/<split>/*.json hold every score as a fraction under its own name, per subset and
-    class, with a csv of the classes beside it. Scores never depend on how many clips are computed together.
+    class, with a csv of the classes and one of the clips beside it. Scores never depend on how many clips are
+    computed together.
     """
     predictions, size = options.pop("predictions"), options.pop("size")
     _check_fit(predictions, size)

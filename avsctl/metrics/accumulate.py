@@ -81,12 +81,34 @@ class _Clips:
         return sorted({subset for subset, _ in self._clips})
 
     def ordered(self, subset: str | None) -> list:
+        return [clip for _, _, clip in self.named(subset)]
+
+    def named(self, subset: str | None = None) -> list[tuple[str, str, object]]:
+        """Subset, uid and clip, in order."""
         chosen = [
             (position, *key, clip)
             for key, (position, clip) in self._clips.items()
             if subset is None or key[0] == subset
         ]
-        return [item[-1] for item in sorted(chosen, key=lambda item: item[:3])]
+        return [item[1:] for item in sorted(chosen, key=lambda item: item[:3])]
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """What one clip adds to a score: its labelled frames as sounding masks, or those that have one class.
+
+    Attributes:
+        index: the class, None for sounding masks.
+        frames: labelled frames; for a class those where it is predicted or present.
+        iou, f_score: mean over these frames; the F of sounding masks is that at the clip's best threshold.
+    """
+
+    subset: str
+    uid: str
+    index: int | None
+    frames: int
+    iou: float
+    f_score: float
 
 
 class BinaryScores:
@@ -143,6 +165,10 @@ class BinaryScores:
         Raises: AvsctlError: If no clip was added.
         """
         return _results(self._clips, self._of)
+
+    def per_clip(self) -> list[ClipScore]:
+        """Return one score for each clip, in the order of the dataset; `miou` and `f_score` are their means."""
+        return [_binary_clip_score(subset, uid, clip) for subset, uid, clip in self._clips.named()]
 
     def _of(self, subset: str | None) -> dict[str, float]:
         clips: list[_BinaryClip] = self._clips.ordered(subset)
@@ -258,6 +284,18 @@ class SemanticScores:
             "predicted_pixels": confusion.sum(axis=0),
         }
 
+    def per_clip(self) -> list[ClipScore]:
+        """Return for each clip, in the order of the dataset, its score as AVS and one for each class it has.
+
+        With frames as weights, the means of a class over clips are its `iou` and `f_score` in `per_class`.
+        """
+        rows = []
+        for as_avs, (subset, uid, clip) in zip(self._avs.per_clip(), self._clips.named(), strict=True):
+            means = zip(clip.classes, clip.class_frames, clip.iou, clip.f_score, strict=True)
+            classes = [ClipScore(subset, uid, int(k), int(n), float(i / n), float(f / n)) for k, n, i, f in means]
+            rows += [as_avs, *classes]
+        return rows
+
     def confusion(self, subset: str | None = None) -> np.ndarray:
         """Return the (K, K) int64 count of labelled pixels, rows by target, columns by prediction."""
         flat = np.zeros(self.num_classes**2, dtype=np.int64)
@@ -297,6 +335,11 @@ class SemanticScores:
         scores["pixel_accuracy"] = float(np.trace(confusion) / max(confusion.sum(), 1))
         avs = self._avs._of(subset)
         return scores | {f"avs_{name}": avs[name] for name in avs if name not in ("clips", "frames")}
+
+
+def _binary_clip_score(subset: str, uid: str, clip: _BinaryClip) -> ClipScore:
+    f = float(clip.curve.max() / clip.filled_frames) if clip.filled_frames else 0.0
+    return ClipScore(subset, uid, None, len(clip.iou), float(clip.iou.mean()), f)
 
 
 def _pooled_f(hits: float, predicted: float, labelled: float) -> float:

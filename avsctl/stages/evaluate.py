@@ -75,7 +75,7 @@ def evaluate(
                 _score_clip(model, clip, sheets, clips.position[clip.uids[0]], config.precision)
         for sheet in sheets:
             content = _content(job, sheet, config, change, clips, audio)
-            reports.append(write_report(folder, _name(job, sheet, config, change), content))
+            reports.append(write_report(folder, _name(job, sheet, config, change), content, sheet.scores))
     return reports
 
 

@@ -93,7 +93,7 @@ def evaluate_predictions(
             "Class indices are for --task avss.", config.folder, round(255 * highest)
         )  # fmt: skip
     content = _content(config, task, clips, scores, hash_of(*hashes))
-    return write_report((config.out or workspace.reports) / config.split, _name(config, task), content)
+    return write_report((config.out or workspace.reports) / config.split, _name(config, task), content, scores)
 
 
 def _task(config: PredictionsConfig, clips: ClipCache) -> str:

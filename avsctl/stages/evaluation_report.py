@@ -1,18 +1,26 @@
-"""What an evaluation leaves: a JSON of every score, and a csv of the classes."""
+"""What an evaluation leaves: a JSON of every score, a csv of the classes and one of the clips."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avsctl.caches.files import whole_file, write_json
-from avsctl.metrics import SemanticScores
+from avsctl.errors import AvsctlError
+from avsctl.metrics import BinaryScores, SemanticScores
+from avsctl.metrics.accumulate import ClipScore
+from avsctl.metrics.bootstrap import ClipSums
 
 PER_CLASS = ("frames", "iou", "f_score", "dataset_iou", "dataset_f_score", "target_pixels", "predicted_pixels")
+PER_CLIP = ("subset", "uid", "index", "frames", "iou", "f_score")
+CLIP_SCORES = {"miou": "iou", "f_score": "f_score", "avs_miou": "iou", "avs_f_score": "f_score"}
+"""Scores that can be computed again from the csv of the clips, and its column for each."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Report:
     """One evaluation: a run (or stage 1's runs by subset) with one prior on one kind of sound, or a folder of masks.
 
     Attributes:
-        path: of its JSON; the task avss has a csv of the classes beside it.
+        path: of its JSON; beside it lie a csv of the clips and, for the task avss, one of the classes.
         content: what the JSON holds.
     """
 
@@ -40,15 +48,57 @@ def per_class(scores: SemanticScores, subsets: Sequence[str], classes: Sequence[
     return tables
 
 
-def write_report(folder: Path, name: str, content: dict[str, Any]) -> Report:
-    """Write `<name>.json`, and for a content with `per_class` before it the table `<name>.csv`."""
+def write_report(folder: Path, name: str, content: dict[str, Any], scores: BinaryScores | SemanticScores) -> Report:
+    """Write `<name>.clips.csv`, for a content with `per_class` the table `<name>.csv`, and last `<name>.json`."""
     path = folder / f"{name}.json"
+    _write_csv(path.with_suffix(".clips.csv"), PER_CLIP, (_clip_row(clip) for clip in scores.per_clip()))
     if "per_class" in content:
-        table = io.StringIO()
-        writer = csv.writer(table, lineterminator="\n")
-        writer.writerow(["subset", "index", "class", *PER_CLASS])
-        for subset, rows in content["per_class"].items():
-            writer.writerows([subset, *row.values()] for row in rows)
-        with whole_file(path.with_name(f"{name}.csv")) as part:
-            part.write_text(table.getvalue(), encoding="utf-8")
+        tables = content["per_class"].items()
+        rows = ([subset, *row.values()] for subset, table in tables for row in table)
+        _write_csv(path.with_suffix(".csv"), ("subset", "index", "class", *PER_CLASS), rows)
     return Report(write_json(path, content), content)
+
+
+def _clip_row(clip: ClipScore) -> list[Any]:
+    return ["" if value is None else value for value in (getattr(clip, column) for column in PER_CLIP)]
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    with whole_file(path) as part:
+        part.write_text(table.getvalue(), encoding="utf-8")
+
+
+def read_clip_sums(report: Report, score: str, subset: str = "all") -> ClipSums:
+    """What each clip adds to a score of a report, in the order of the csv.
+
+    Args:
+        score: one of `CLIP_SCORES`. subset: one of the report's, or `all`.
+    Raises: AvsctlError: If the csv of the clips is missing, unreadable, or without a clip of the subset.
+    """
+    path = report.path.with_suffix(".clips.csv")
+    by_class = report.content["task"] == "avss" and not score.startswith("avs_")
+    classes = report.content["clips"]["classes"] if by_class else 1
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            rows = [row for row in csv.DictReader(handle) if subset in ("all", row["subset"])]
+        clips = list(dict.fromkeys((row["subset"], row["uid"]) for row in rows))
+        place = {clip: number for number, clip in enumerate(clips)}
+        sums, counts = np.zeros((len(clips), classes)), np.zeros((len(clips), classes))
+        for row in rows:
+            if by_class == (row["index"] == ""):
+                continue
+            # Clips weigh the same as sounding masks; the frames of a class do.
+            cell = (place[row["subset"], row["uid"]], int(row["index"]) if by_class else 0)
+            counts[cell] = int(row["frames"]) if by_class else 1
+            sums[cell] = counts[cell] * float(row[CLIP_SCORES[score]])
+    except FileNotFoundError:
+        raise AvsctlError(f"{path} is missing. Run 'avsctl evaluate' again for it.") from None
+    except (KeyError, ValueError, IndexError, UnicodeDecodeError, csv.Error) as error:
+        raise AvsctlError(f"{path} is not a table of clips ({error}). Run 'avsctl evaluate' again for it.") from None
+    if not clips:
+        raise AvsctlError(f"{path} has no clip of subset {subset}. Run 'avsctl evaluate' again for it.")
+    return ClipSums(tuple(clips), sums, counts)

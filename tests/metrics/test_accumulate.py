@@ -350,3 +350,23 @@ def test_scores_of_different_numbers_of_classes_do_not_merge():
 def test_a_result_of_nothing_says_what_to_do(make, add, family):
     with pytest.raises(AvsctlError, match="No clip was scored.*avsctl status"):
         make().result()
+
+
+@pytest.mark.parametrize(("make", "add", "family"), FAMILIES)
+def test_scores_of_single_clips_make_up_the_score_of_all(make, add, family):
+    scores = score_all(make, add, random_clips())
+    rows, prefix = scores.per_clip(), "" if family == "binary" else "avs_"
+    result = scores.result()
+    for subset in ("s4", "ms3", "v2"):
+        mine = [row for row in rows if row.index is None and row.subset == subset]
+        for name in ("iou", "f_score"):
+            mean = np.mean([getattr(row, name) for row in mine])
+            whole = result["subsets"][subset][prefix + name.replace("iou", "miou")]
+            assert mean == pytest.approx(whole, abs=1e-12)  # sums in another order
+    if family == "semantic":
+        table = scores.per_class()
+        for index in range(5):
+            mine = [row for row in rows if row.index == index]
+            assert sum(row.frames for row in mine) == table["frames"][index]
+            weighted = sum(row.frames * row.iou for row in mine) / max(table["frames"][index], 1)
+            assert weighted == pytest.approx(table["iou"][index], abs=1e-12)

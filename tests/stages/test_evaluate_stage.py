@@ -18,6 +18,7 @@ from avsctl.errors import AvsctlError
 from avsctl.metrics import MEANINGS
 from avsctl.stages import evaluate as stage
 from avsctl.stages.evaluate import EvaluateConfig, compare_priors, evaluate
+from avsctl.stages.evaluation_report import read_clip_sums
 from avsctl.stages.sound_changes import change_sound
 from avsctl.workspace import Workspace
 
@@ -199,7 +200,31 @@ def test_reports_hold_all_they_were_made_of_and_do_not_overwrite_each_other(scor
     rows = plain.path.with_suffix(".csv").read_text().splitlines()
     assert rows[0].startswith("subset,index,class,frames,iou,f_score")
     assert len(rows) == 1 + 71 * 2
-    assert sorted(path.suffix for path in plain.path.parent.iterdir()) == [".csv", ".csv", ".json", ".json"]
+    stem = plain.path.name.removesuffix(".json")
+    beside = {path.name for path in plain.path.parent.glob(f"{stem}*")}
+    assert beside == {f"{stem}.json", f"{stem}.csv", f"{stem}.clips.csv"}
+
+
+@pytest.mark.parametrize("score_name", ["miou", "f_score", "avs_miou", "avs_f_score"])
+def test_the_table_of_clips_makes_up_every_score_of_the_report(score, score_name):
+    [report] = score(prior="oracle")
+    for subset in ("all", "s4", "ms3", "v2"):
+        sums = read_clip_sums(report, score_name, subset)
+        scores = report.content["scores"]["all" if subset == "all" else "subsets"]
+        expected = (scores if subset == "all" else scores[subset])[score_name]
+        assert sums.mean(np.ones((1, len(sums.clips))))[0] == pytest.approx(expected, abs=1e-12)  # order of the sums
+
+
+def test_a_damaged_table_of_clips_is_named(score):
+    [report] = score(prior="oracle", subset="s4")
+    table = report.path.with_suffix(".clips.csv")
+    for broken in ("uid,iou\na,b\n", "subset,uid,index,frames,iou,f_score\ns4,a,99,1,0.5,0.5\n"):
+        table.write_text(broken)
+        with pytest.raises(AvsctlError, match="original.clips.csv.*avsctl evaluate"):
+            read_clip_sums(report, "miou")
+    table.unlink()
+    with pytest.raises(AvsctlError, match="is missing"):
+        read_clip_sums(report, "miou")
 
 
 def test_each_subset_is_scored_by_the_run_trained_on_it(two_stage_workspace, workspace_copy, train_tiny):
