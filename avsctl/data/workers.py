@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from avsctl.errors import AvsctlError
 
 T = TypeVar("T")
-_job: Callable[[int], object] | None = None
+_job: Callable[[int], Any]
 
 
 def cores() -> int:
@@ -66,9 +66,11 @@ def _start(job: Callable[[int], object]) -> None:
 
 def _leave_with_parent() -> None:
     """A killed parent cannot stop its workers, and they would wait for it for ever."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
-def _run(number: int) -> object:
+def _run(number: int) -> Any:
     return _job(number)
