@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -14,6 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from avsctl.errors import AvsctlError
+from avsctl.stopping import signals_left_to_parent
 
 T = TypeVar("T")
 _job: Callable[[int], Any]
@@ -43,7 +43,8 @@ def spread(job: Callable[[int], T], numbers: Sequence[int], workers: int | None 
     )
     todo = iter(numbers)
     try:
-        running = {pool.submit(_run, number) for number in islice(todo, 2 * count)}
+        with signals_left_to_parent():  # submitting starts the processes
+            running = {pool.submit(_run, number) for number in islice(todo, 2 * count)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -60,7 +61,6 @@ def spread(job: Callable[[int], T], numbers: Sequence[int], workers: int | None 
 def _start(job: Callable[[int], object]) -> None:
     global _job
     _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
