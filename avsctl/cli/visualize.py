@@ -10,7 +10,7 @@ import click
 
 from avsctl.caches.clips import SPLITS
 from avsctl.cli import _console
-from avsctl.cli._options import SEED_RANGE, command, device_options, json_option, overwrite_option
+from avsctl.cli._options import SEED_RANGE, WEIGHTS, command, device_options, json_option, overwrite_option
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Workspace
 
@@ -45,7 +45,7 @@ EXAMPLES = "'avsctl visualize video.mp4', or 'avsctl visualize --split test --cl
     "--fps", type=click.FloatRange(0.1, 60), default=4.0, show_default=True,
     help="Frames a second that the model sees; masks between them are interpolated.",
 )  # fmt: skip
-@click.option("--audio-weights", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--audio-weights", type=WEIGHTS, metavar="FILE|NAME",
               help="Weights of the sound encoder, for models that hear vggish or yamnet.")  # fmt: skip
 @click.option("--alpha", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="How much masks cover.")
 @device_options
