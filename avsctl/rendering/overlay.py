@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -29,8 +29,7 @@ _HEAT = np.array(
 )  # dark violet over red to light yellow, of even lightness steps, also legible to the colour-blind
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """A connected area of one class; x, y, top and bottom are in 0..1 of the picture, area is its share."""
 
     index: int
@@ -71,6 +70,32 @@ def draw_masks(
     full = resize_index(mask, rgb.shape[1], rgb.shape[0])
     drawn = _painted(rgb, full, colours, alpha)
     return draw_labels(drawn, find_regions(mask), names, colours) if labels else drawn
+
+
+def draw_transparent(
+    size: tuple[int, int], index_mask: np.ndarray, names: Sequence[str], colours: np.ndarray, alpha: float = 0.5
+) -> np.ndarray:
+    """What `draw_masks` lays over a picture, alone on a transparent ground.
+
+    Args:
+        size: (width, height) of the layer.
+        The rest is as for `draw_masks`.
+    Returns: (height, width, 4) uint8 RGBA, alpha straight (not multiplied into the colours).
+    """
+    width, height = size
+    if not np.any(index_mask):
+        return np.zeros((height, width, 4), np.uint8)
+    # Over black and over white the same layer differs by what shines through it.
+    black, white = (
+        draw_masks(np.full((height, width, 3), ground, np.uint8), index_mask, names, colours, alpha)
+        for ground in (0, 255)
+    )
+    opacity = 255 - (white.astype(np.int16) - black).max(2).clip(0, 255)
+    rgba = np.zeros((height, width, 4), np.uint8)
+    solid = opacity > 0
+    rgba[solid, :3] = (black[solid] * 255.0 / opacity[solid, None]).clip(0, 255).round()
+    rgba[..., 3] = opacity
+    return rgba
 
 
 def draw_heat(rgb: np.ndarray, probability: np.ndarray) -> np.ndarray:
@@ -191,8 +216,7 @@ def draw_labels(rgb: np.ndarray, regions: Sequence[Region], names: Sequence[str]
     height, width = rgb.shape[:2]
     size = max(11, round(0.032 * (height * width) ** 0.5))
     font, pad = load_font(size), max(2, size // 4)
-    image = Image.fromarray(rgb)
-    taken: list[tuple[int, int, int, int]] = []
+    image, taken = Image.fromarray(rgb), []
     draw = ImageDraw.Draw(image)
     for region in regions:
         text = names[region.index].replace("_", " ")
@@ -272,7 +296,7 @@ def _edges(mask: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     near[:, :-1] |= across
     near[1:] |= down
     near[:-1] |= down
-    rim = np.zeros(mask.shape, bool)
+    rim = None
     for step in range(1, width + 1):
         if step == max(1, width // 2):
             rim = near & (mask == 0)
