@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avsctl.configs import LABEL_SIZE
 from avsctl.errors import AvsctlError
 from avsctl.training.devices import autocast
-from avsctl_models import semantic_decision, semantic_inference
+from avsctl_models import SegmentationModel, semantic_decision, semantic_inference
 
 FRAMES_AT_ONCE = 20
 """Most frames in one call of the network; a multiple of the five that TPAVI sees together."""
 
 
 def class_maps(
-    model: nn.Module,
+    model: SegmentationModel,
     frames: Tensor,
     audio: Tensor,
     prior: Tensor | None = None,
@@ -38,7 +38,7 @@ def class_maps(
 
 
 def decided_classes(
-    model: nn.Module,
+    model: SegmentationModel,
     frames: Tensor,
     audio: Tensor,
     prior: Tensor | None = None,

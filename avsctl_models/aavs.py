@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from avsctl_models.backbones import Backbone, build_backbone
+from avsctl_models.contract import SegmentationModel
 from avsctl_models.decoders import MaskedAttentionDecoder
 from avsctl_models.inputs import check_frames, check_sound_and_prior
 from avsctl_models.losses import Criterion
@@ -20,7 +21,7 @@ from avsctl_models.registry import register_model
 from avsctl_models.targets import targets_from_labels
 
 
-class AAVS(nn.Module):
+class AAVS(SegmentationModel):
     """Mask2Former whose queries carry sound; stage 2 also takes stage 1's result as a prior.
 
     Args:
@@ -41,7 +42,7 @@ class AAVS(nn.Module):
         queries: AudioQueries,
         decoder: MaskedAttentionDecoder,
         *,
-        audio_projection: nn.Module | None = None,
+        audio_projection: nn.Sequential | None = None,
         prior_keys: RobustAudioKeys | None = None,
         prior_fusion: bool = False,
         prior_mask: bool = False,
@@ -55,17 +56,12 @@ class AAVS(nn.Module):
         self.decoder = decoder
         self.prior_fusion = prior_fusion
         self.prior_mask = prior_mask
-        self.spec: dict = {}
+        self.spec = {}
 
     @property
     def uses_prior(self) -> bool:
         """Whether a prior changes anything."""
         return self.prior_fusion or self.prior_mask or self.prior_keys is not None
-
-    @property
-    def image_size(self) -> int:
-        """Usual height and width of the frames, in pixels."""
-        return self.spec["settings"]["image_size"]
 
     @property
     def num_classes(self) -> int:
@@ -75,11 +71,9 @@ class AAVS(nn.Module):
     @property
     def audio_dim(self) -> int | None:
         """Width of the audio embeddings, None for a model that hears nothing."""
-        return None if self.audio_projection is None else self.audio_projection[0].in_features
-
-    def normalize(self, frames: Tensor) -> Tensor:
-        """Scale RGB frames (N, 3, H, W), uint8 or float from 0 to 255, as the backbone expects them."""
-        return self.backbone.normalize(frames)
+        if self.audio_projection is None:
+            return None
+        return next(layer.in_features for layer in self.audio_projection if isinstance(layer, nn.Linear))
 
     def criterion(self) -> Criterion:
         """The loss that trains this model, with its preset's number of points, on the model's device."""
@@ -134,9 +128,9 @@ class AAVS(nn.Module):
         maps, mask_features = self.pixel_decoder(features)
         trace = {"backbone": features, "pixel_decoder": maps, "mask_features": mask_features}
 
-        sound = None if audio is None else self.audio_projection(audio)  # (N, C)
+        sound = None if self.audio_projection is None else self.audio_projection(audio)  # (N, C)
         queries = self.queries(sound, len(features[0]))
-        keys = [sine_positions(*m.shape[-2:], m.shape[1], device=m.device) for m in maps]
+        keys = [sine_positions(m.shape[-2], m.shape[-1], m.shape[1], device=m.device) for m in maps]
         first_mask = None
         if prior is not None:
             keys = keys if self.prior_keys is None else [self.prior_keys(key, prior) for key in keys]
@@ -196,16 +190,6 @@ class AAVS(nn.Module):
         if isinstance(self.pixel_decoder, FeaturePyramidPixelDecoder):
             prefixes.append("pixel_decoder.")  # no published weights to freeze
         return [name for name in names if _trained(name, tuple(prefixes), phase)]
-
-    def zero_backbone_adapters(self) -> None:
-        """Set the backbone's adapters to zero, as phase 1 has them: what is left is the pretrained one."""
-        for adapter in self.backbone.adapters():
-            adapter.zero()
-
-    def reset_backbone_adapters(self) -> None:
-        """Draw the backbone's adapters anew from N(0, 0.02), biases zero, as phase 2 starts them."""
-        for adapter in self.backbone.adapters():
-            adapter.reset(std=0.02)
 
 
 def _trained(name: str, prefixes: tuple[str, ...], phase: int) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import timm
 import torch
 from timm.layers import DropPath
@@ -25,6 +27,8 @@ class Backbone(nn.Module):
     """
 
     channels: tuple[int, ...]
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, normalization: str):
         super().__init__()
@@ -61,7 +65,7 @@ class SwinBackbone(Backbone):
 
     def __init__(
         self,
-        swin: nn.Module,
+        swin: Any,
         *,
         adapters: bool = False,
         drop_path: float = 0.3,
@@ -117,7 +121,7 @@ class TimmBackbone(Backbone):
     Raises: ValueError: If one of the strides is missing.
     """
 
-    def __init__(self, network: nn.Module, *, normalization: str = "imagenet"):
+    def __init__(self, network: Any, *, normalization: str = "imagenet"):
         super().__init__(normalization)
         strides = network.feature_info.reduction()
         missing = [stride for stride in STRIDES if stride not in strides]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from avsctl_models.contract import SegmentationModel
 
 
 def check_frames(frames: Tensor) -> None:
@@ -17,12 +19,12 @@ def check_frames(frames: Tensor) -> None:
 
 
 def check_sound_and_prior(
-    model: nn.Module, count: int, audio: Tensor | None, prior: Tensor | None, lengths: Sequence[int] | None
+    model: SegmentationModel, count: int, audio: Tensor | None, prior: Tensor | None, lengths: Sequence[int] | None
 ) -> None:
     """Refuse what doesn't go with a number of frames, or has no use in a model.
 
     Args:
-        model: With `audio_dim`, the width of its audio or None, and `uses_prior`.
+        model: Of which `audio_dim` and `uses_prior` count.
         count: Number of frames N.
         audio: (N, D), or None for a model that hears nothing.
         prior: (N, h, w) or None.

@@ -42,6 +42,8 @@ class Criterion(nn.Module):
     Source: Stepping Stones (ECCV 2024), Eq. 2 and 3; numbers as released.
     """
 
+    empty_weight: Tensor
+
     def __init__(
         self,
         num_classes: int,
@@ -100,10 +102,10 @@ class Criterion(nn.Module):
         class_losses = self._class_losses(predictions, classes, indices)
         mask_losses, dice_losses = self._mask_losses(predictions, masks, indices, points, max(sum(counts), 1))
         parts = (class_losses, mask_losses, dice_losses)
-        total = sum(weight * part.sum() for weight, part in zip(self.weights, parts, strict=True))
+        by_class, by_mask, by_dice = (weight * part.sum() for weight, part in zip(self.weights, parts, strict=True))
         names = ("class", "mask", "dice")
         return {
-            "loss": total,
+            "loss": by_class + by_mask + by_dice,
             **{f"loss_{name}": part.sum().detach() for name, part in zip(names, parts, strict=True)},
             **{f"{name}_losses": part.detach() for name, part in zip(names, parts, strict=True)},
             "indices": indices,
@@ -183,7 +185,7 @@ class Criterion(nn.Module):
         squashed = values.sigmoid()
         shared = 2 * (squashed * wanted).sum(1) + 1
         dice = 1 - shared / (squashed.sum(1) + wanted.sum(1) + 1)
-        return tuple(loss.view(layers, pairs).sum(1) / count for loss in (cross_entropy, dice))
+        return cross_entropy.view(layers, pairs).sum(1) / count, dice.view(layers, pairs).sum(1) / count
 
 
 def _pad(targets: list[Target], device: torch.device) -> tuple[Tensor, Tensor]:

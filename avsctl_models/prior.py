@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def resize_prior(prior: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_prior(prior: Tensor, size: Sequence[int]) -> Tensor:
     """Resize a prior bilinearly, without smoothing before shrinking, as released.
 
     Args:
@@ -28,7 +30,7 @@ def fuse_prior(mask_features: Tensor, prior: Tensor) -> Tensor:
     return mask_features + resize_prior(prior, mask_features.shape[-2:]).to(mask_features.dtype)
 
 
-def prior_attention_mask(prior: Tensor, size: tuple[int, int], queries: int) -> Tensor:
+def prior_attention_mask(prior: Tensor, size: Sequence[int], queries: int) -> Tensor:
     """Block what the prior calls silent in the first cross-attention, for all queries alike.
 
     Args:

@@ -6,25 +6,29 @@ import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from avsctl_models.weights.files import read_metadata, read_weights, write_weights
 
+if TYPE_CHECKING:  # it imports timm, which audio encoders do without
+    from avsctl_models.contract import SegmentationModel
+
 MODULES = ("avsctl_models.aavs",)  # each registers its models when imported
 SPEC_KEY = "avsctl_model"
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {}
+_BUILDERS: dict[str, Callable[..., SegmentationModel]] = {}
 
 
-def register_model(name: str) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+def register_model(name: str) -> Callable[[Callable[..., SegmentationModel]], Callable[..., SegmentationModel]]:
     """Decorate a builder so that `create_model` finds it.
 
     The builder takes `preset, task, num_classes, audio_dim` and any of its settings by keyword, and gives its
     model a `spec` dict of these names with all settings resolved under "settings".
     """
 
-    def register(builder: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    def register(builder: Callable[..., SegmentationModel]) -> Callable[..., SegmentationModel]:
         _BUILDERS[name] = builder
         return builder
 
@@ -46,7 +50,7 @@ def create_model(
     num_classes: int | None = None,
     audio_dim: int | None = 128,
     **overrides,
-) -> nn.Module:
+) -> SegmentationModel:
     """Build a model with random weights.
 
     Args:
@@ -64,7 +68,7 @@ def create_model(
     return _BUILDERS[name](preset=preset, task=task, num_classes=num_classes, audio_dim=audio_dim, **overrides)
 
 
-def create_from_spec(spec: dict) -> nn.Module:
+def create_from_spec(spec: dict) -> SegmentationModel:
     """Build a model again from its `spec`, with random weights.
 
     Raises: ValueError: If the spec is not one of ours.
@@ -76,7 +80,7 @@ def create_from_spec(spec: dict) -> nn.Module:
     return create_model(spec["name"], **sizes, **spec["settings"])
 
 
-def save_model(model: nn.Module, path: Path | str, metadata: dict[str, str] | None = None) -> Path:
+def save_model(model: SegmentationModel, path: Path | str, metadata: dict[str, str] | None = None) -> Path:
     """Write a whole model as safetensors, whole or not at all.
 
     Args:
@@ -117,7 +121,7 @@ def load_model(
     map_location: str | torch.device = "cpu",
     *,
     config: dict | Path | str | None = None,
-) -> nn.Module:
+) -> SegmentationModel:
     """Load a model, in eval mode: one that `save_model` wrote, or released weights as they are.
 
     Call it as `output = model(frames, audio, prior)`: frames (N, 3, H, W) normalised by `model.normalize`,

@@ -64,7 +64,7 @@ class ClipRecord:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The clip as flat arrays, for a shard."""
-        content = {
+        content: dict[str, np.ndarray] = {
             "index": np.frombuffer(json.dumps([self.uid, self.video, self.subset, self.split]).encode(), np.uint8),
             "frames": np.frombuffer(b"".join(self.frames), np.uint8),
             "frame_sizes": np.array([len(frame) for frame in self.frames], np.int64),
@@ -229,9 +229,15 @@ class ClipCache:
 
     def verify(self, clip: int) -> bool:
         """Whether a clip's bytes are still those that were written."""
-        index = [self.uids[clip], self.videos[clip], self.subsets[clip], self.splits[clip]]
         record = ClipRecord(
-            *index, self.frame_bytes(clip), self.label_bytes(clip), self.audio_bytes(clip), self.log_mel(clip)
+            uid=self.uids[clip],
+            video=self.videos[clip],
+            subset=self.subsets[clip],
+            split=self.splits[clip],
+            frames=self.frame_bytes(clip),
+            labels=self.label_bytes(clip),
+            audio=self.audio_bytes(clip),
+            log_mel=self.log_mel(clip),
         )
         return record.arrays()["hash"].tobytes().decode() == self.hashes[clip]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,11 @@ class Shards:
         """The shards that are not written yet, in order."""
         return [shard for shard in range(len(self)) if not self.path(shard).exists()]
 
-    def write(self, shard: int, items: list[Mapping[str, np.ndarray]]) -> None:
+    def write(self, shard: int, items: Sequence[Mapping[str, np.ndarray]]) -> None:
         """Write the items of a shard, each a flat mapping of arrays."""
         arrays = {f"{i}/{name}": value for i, item in enumerate(items) for name, value in item.items()}
         with whole_file(self.path(shard)) as part, part.open("wb") as handle:
-            np.savez(handle, **arrays)
+            np.savez(handle, **arrays)  # type: ignore[arg-type] # to mypy, a name could be savez's own option
 
     def read(self) -> Iterator[dict[str, np.ndarray]]:
         """Yield all items in index order."""

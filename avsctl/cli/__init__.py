@@ -17,6 +17,7 @@ COMMANDS = {
     "train-avss": "Train stage 2: what sounds, given a prior.",
     "evaluate": "Score runs on a split, with any prior and any change of the sound.",
     "visualize": "Draw the sounding objects over a video, with its sound.",
+    "weights": "List released weights, and fetch them by name.",
     "import-weights": "Convert released weights, and show what matched.",
     "status": "Show what the workspace holds and what to run next.",
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
+import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import click
@@ -15,6 +15,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from avsctl.errors import AvsctlError
+from avsctl.stopping import Stopped, finishing_items, stop_here, stop_requested, stopping_on_signals
 
 # A pipe has no width of its own; 80 columns would squeeze the tables.
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
@@ -24,11 +25,21 @@ err = Console(stderr=True, soft_wrap=True)
 
 
 def track(items: Iterable[Any], description: str = "", total: int | None = None) -> Iterator[Any]:
-    """Yield the items and draw a bar with rate and time left; silent when stderr is no terminal."""
+    """Yield the items and draw a bar with rate and time left; no bar when stderr is no terminal.
+
+    Raises: Stopped: After the item in hand, if a signal asked to stop.
+    """
+    with finishing_items():
+        for item in _shown(items, description, total):
+            yield item
+            stop_here()
+
+
+def _shown(items: Iterable[Any], description: str, total: int | None) -> Iterator[Any]:
     if not err.is_terminal:
         yield from items
         return
-    if total is None and hasattr(items, "__len__"):
+    if total is None and isinstance(items, Sized):
         total = len(items)
     columns = (
         TextColumn("{task.description}"),
@@ -74,9 +85,19 @@ class _PlainHandler(logging.Handler):
 def run_guarded(command: click.Command) -> int:
     """Run a command and return the exit code: 0 done, 1 failed, 2 wrong use or bad input, 130/143 stopped."""
     debug = bool(os.environ.get("AVSCTL_DEBUG")) or "--debug" in sys.argv
-    signal.signal(signal.SIGTERM, _stop)
     try:
-        return command.main(standalone_mode=False, prog_name="avsctl") or 0
+        with stopping_on_signals(announce=_announce_stop):
+            code = command.main(standalone_mode=False, prog_name="avsctl") or 0
+            late = stop_requested()
+        if late is None:
+            return code
+        # It came too late to leave anything out, but whoever runs a list of commands wants no more of them.
+        err.print("stopped; this command was done already", markup=False)
+        return 128 + late
+    except Stopped as stop:
+        text = f"stopped; what is finished is kept. Continue with: {_continuing_command()}"
+        err.print(text, markup=False, highlight=False)
+        return 128 + stop.signum
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -88,7 +109,6 @@ def run_guarded(command: click.Command) -> int:
         _print_error(f"{error.format_message().rstrip('.')}. See '{command_path} --help'.")
         return 2
     except (click.Abort, KeyboardInterrupt):
-        err.print("stopped; run the same command again to continue")
         return 130
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 1
@@ -98,9 +118,15 @@ def run_guarded(command: click.Command) -> int:
         return _report(error)
 
 
-def _stop(signum: int, frame: Any) -> None:
-    err.print("stopped; run the same command again to continue")
-    sys.exit(128 + signum)
+def _announce_stop() -> None:
+    err.print("stopping after what is in hand; once more stops at once", markup=False)
+
+
+def _continuing_command() -> str:
+    """This command again; only a training would begin anew with --overwrite, everything else goes on with it."""
+    words = sys.argv[1:]
+    training = bool(words) and words[0].startswith("train-")
+    return shlex.join(["avsctl", *(word for word in words if not (training and word == "--overwrite"))])
 
 
 def _report(error: Exception) -> int:

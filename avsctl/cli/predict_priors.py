@@ -9,8 +9,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from avsctl.cli._console import out as console
-from avsctl.cli._console import track
+from avsctl.cli._console import out as console, track
 from avsctl.cli._options import (
     command,
     device_options,

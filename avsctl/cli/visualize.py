@@ -11,7 +11,7 @@ import click
 
 from avsctl.caches.clips import SPLITS
 from avsctl.cli import _console
-from avsctl.cli._options import SEED_RANGE, command, device_options, json_option, overwrite_option
+from avsctl.cli._options import SEED_RANGE, WEIGHTS, command, device_options, json_option, overwrite_option
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Workspace
 
@@ -75,7 +75,7 @@ class Seconds(click.ParamType):
     "--transparent", is_flag=True,
     help="Also NAME-overlay.webm: masks and names alone on a transparent ground (VP9 with alpha).",
 )  # fmt: skip
-@click.option("--audio-weights", type=click.Path(path_type=Path), metavar="FILE",
+@click.option("--audio-weights", type=WEIGHTS, metavar="FILE|NAME",
               help="Weights of the sound encoder, for models that hear vggish or yamnet.")  # fmt: skip
 @click.option(
     "--split", type=click.Choice([*SPLITS, "all"]),

@@ -33,8 +33,8 @@ class View:
         """A cut of 65 to 100 % of each side, mirrored half of the time, each colour 20 % up or down."""
         width, height = rng.uniform(SMALLEST_CUT, 1.0, 2)
         left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
-        gains = tuple(float(gain) for gain in rng.uniform(0.8, 1.2, 3))
-        return cls(left, top, left + width, top + height, bool(rng.random() < 0.5), gains)
+        red, green, blue = (float(gain) for gain in rng.uniform(0.8, 1.2, 3))
+        return cls(left, top, left + width, top + height, bool(rng.random() < 0.5), (red, green, blue))
 
     def frame(self, picture: Image.Image, size: int) -> np.ndarray:
         """(size, size, 3) uint8 of a picture, resized bilinearly (Pillow's, as the released readers do)."""

@@ -53,7 +53,7 @@ class Batch:
             audio=torch.cat([batch.audio for batch in batches]),
             labels=torch.cat([batch.labels for batch in batches]),
             labelled=torch.cat([batch.labelled for batch in batches]),
-            prior=None if batches[0].prior is None else torch.cat([batch.prior for batch in batches]),
+            prior=None if batches[0].prior is None else torch.cat([b.prior for b in batches if b.prior is not None]),
         )
 
 
@@ -81,7 +81,7 @@ class PriorSource:
         """
         if self.kind == "oracle":
             return ((labels != 0) & (labels != UNLABELLED)).astype(np.float32)
-        if self.kind == "empty":
+        if not isinstance(self.kind, PriorCache):
             return np.zeros(labels.shape, np.float32)
         maps = self.kind.maps(uid)
         if len(maps) != len(labels):
@@ -163,7 +163,7 @@ class ClipSamples(torch.utils.data.Dataset):
         shown, heard = self._choose_frames(labelled, rng)
         pictures = self.clips.frame_bytes(clip)
         decoded = {t: self._frame(pictures[t], view) for t in sorted(set(shown))}
-        prior = None if self.prior is None else self._prior(uid, labels, view)[shown]
+        prior = None if self.prior is None else self._read_prior(self.prior, uid, labels, view)[shown]
         return Batch(
             uids=[uid],
             subsets=[self.clips.subsets[clip]],
@@ -190,10 +190,10 @@ class ClipSamples(torch.utils.data.Dataset):
         drawn = rng.choice(len(shown), self.frames_per_clip, replace=False)
         return [shown[i] for i in sorted(drawn)], [heard[i] for i in sorted(drawn)]
 
-    def _prior(self, uid: str, labels: np.ndarray, view: View) -> np.ndarray:
-        prior = self.prior.read(uid, labels)
+    def _read_prior(self, source: PriorSource, uid: str, labels: np.ndarray, view: View) -> np.ndarray:
+        prior = source.read(uid, labels)
         # The oracle is made from labels that are seen this way already.
-        return prior if self.prior.kind == "oracle" or not self.augment else np.stack([view.map(p) for p in prior])
+        return prior if source.kind == "oracle" or not self.augment else np.stack([view.map(p) for p in prior])
 
     def _frame(self, data: bytes, view: View) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as picture:
@@ -212,7 +212,7 @@ def loader(samples: ClipSamples, batches: Sequence[Sequence[int]], workers: int)
     """Read batches of clips in the given order, in `workers` processes (0: in this one)."""
     return torch.utils.data.DataLoader(
         samples,
-        batch_sampler=list(batches),
+        batch_sampler=[list(batch) for batch in batches],
         collate_fn=Batch.join,
         num_workers=workers,
         persistent_workers=False,

@@ -18,6 +18,7 @@ a model that misses an object misses it in most of its frames.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -159,7 +160,8 @@ class SimulatedFrame:
         return border, others, shift
 
 
-def _ramp(severity: float, onset: np.ndarray | float) -> np.ndarray | float:
+def _ramp(severity: float, onset: Any) -> Any:
+    """How far something has set in, 0 to 1: a number or an array, as its onset is."""
     return np.clip((severity - onset) / RAMP, 0.0, 1.0)
 
 
@@ -218,7 +220,10 @@ def _apart(regions: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _smooth_noise(rng: np.random.Generator, side: int) -> np.ndarray:
     """Noise of two wavelengths with standard deviation 1."""
-    noise = sum(_enlarge(rng.standard_normal((cells, cells)), side) * weight for cells, weight in ((6, 1.0), (15, 0.7)))
+    long, short = (
+        _enlarge(rng.standard_normal((cells, cells)), side) * weight for cells, weight in ((6, 1.0), (15, 0.7))
+    )
+    noise = long + short
     return (noise - noise.mean()) / (noise.std() + 1e-6)
 
 

@@ -74,16 +74,18 @@ def read_label2idx(path: Path) -> list[str]:
 
     Raises: AvsctlError: If it is not a mapping of names to 1..n.
     """
-    content = read_json(path) if path.exists() else _missing(path)
+    if not path.exists():
+        raise _missing(path)
+    content = read_json(path)
     values = sorted(content.values()) if isinstance(content, dict) and _whole(content.values()) else None
     if not values or len(values) > 255 or values != list(range(1, len(values) + 1)):
         raise AvsctlError(f"{path} must map each class name to its number, 1 to n with 1 the background. Restore it.")
-    return sorted(content, key=content.get)
+    return sorted(content, key=lambda name: content[name])
 
 
 def _whole(values: Iterable[object]) -> bool:
     return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
 
 
-def _missing(path: Path) -> None:
-    raise AvsctlError(f"{path} does not exist. Restore it from the dataset's archive.")
+def _missing(path: Path) -> AvsctlError:
+    return AvsctlError(f"{path} does not exist. Restore it from the dataset's archive.")

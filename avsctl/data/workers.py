@@ -5,18 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from avsctl.errors import AvsctlError
+from avsctl.stopping import signals_left_to_parent
 
 T = TypeVar("T")
-_job: Callable[[int], object] | None = None
+_job: Callable[[int], Any]
 
 
 def cores() -> int:
@@ -43,7 +43,8 @@ def spread(job: Callable[[int], T], numbers: Sequence[int], workers: int | None 
     )
     todo = iter(numbers)
     try:
-        running = {pool.submit(_run, number) for number in islice(todo, 2 * count)}
+        with signals_left_to_parent():  # submitting starts the processes
+            running = {pool.submit(_run, number) for number in islice(todo, 2 * count)}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
@@ -60,15 +61,16 @@ def spread(job: Callable[[int], T], numbers: Sequence[int], workers: int | None 
 def _start(job: Callable[[int], object]) -> None:
     global _job
     _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
 def _leave_with_parent() -> None:
     """A killed parent cannot stop its workers, and they would wait for it for ever."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
-def _run(number: int) -> object:
+def _run(number: int) -> Any:
     return _job(number)

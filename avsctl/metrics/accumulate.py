@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -31,6 +32,8 @@ from avsctl.metrics.semantic import (
     confusion_scores,
     sounding_pair,
 )
+
+Clip = TypeVar("Clip")
 
 PADDED_FRAMES = 10  # AVSBench's and AVSegFormer's loaders fill every clip up to this
 
@@ -56,11 +59,11 @@ class _SemanticClip:
     counts: np.ndarray
 
 
-class _Clips:
+class _Clips(Generic[Clip]):
     """Clips by subset and uid, given back in the order of the dataset."""
 
     def __init__(self) -> None:
-        self._clips: dict[tuple[str, str], tuple[int, object]] = {}
+        self._clips: dict[tuple[str, str], tuple[int, Clip]] = {}
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -70,20 +73,20 @@ class _Clips:
             if (subset, uid) in self._clips:
                 raise ValueError(f"clip {uid} of subset {subset} was scored already")
 
-    def put(self, subset: str, uid: str, position: int, clip: object) -> None:
+    def put(self, subset: str, uid: str, position: int, clip: Clip) -> None:
         self._clips[subset, uid] = (position, clip)
 
-    def merge(self, other: _Clips) -> None:
+    def merge(self, other: _Clips[Clip]) -> None:
         self.check_new(other._clips)
         self._clips.update(other._clips)
 
     def subsets(self) -> list[str]:
         return sorted({subset for subset, _ in self._clips})
 
-    def ordered(self, subset: str | None) -> list:
+    def ordered(self, subset: str | None) -> list[Clip]:
         return [clip for _, _, clip in self.named(subset)]
 
-    def named(self, subset: str | None = None) -> list[tuple[str, str, object]]:
+    def named(self, subset: str | None = None) -> list[tuple[str, str, Clip]]:
         """Subset, uid and clip, in order."""
         chosen = [
             (position, *key, clip)
@@ -115,7 +118,7 @@ class BinaryScores:
     """Collects the scores of sounding masks; `MEANINGS["binary"]` says what each name of the result means."""
 
     def __init__(self) -> None:
-        self._clips = _Clips()
+        self._clips: _Clips[_BinaryClip] = _Clips()
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -186,9 +189,9 @@ class BinaryScores:
         for size in LEGACY_BATCHES:
             scores[f"f_score_legacy_batch{size}"] = max_f(curves, filled, size)
             scores[f"miou_legacy_batch{size}"] = mean_over_calls(ious, size)
-        if all(c.stepping_stones_curve is not None for c in clips):
-            theirs = np.stack([c.stepping_stones_curve for c in clips])
-            scores["f_score_stepping_stones"] = max_f(theirs, filled, 1)
+        theirs = [c.stepping_stones_curve for c in clips if c.stepping_stones_curve is not None]
+        if len(theirs) == len(clips):
+            scores["f_score_stepping_stones"] = max_f(np.stack(theirs), filled, 1)
         union = predicted + labelled - hits
         # Nothing to find and nothing marked is a perfect answer, so an all-empty set is not 0 / 0.
         scores["dataset_iou"] = float(hits / union) if union else 1.0
@@ -208,7 +211,7 @@ class SemanticScores:
         if num_classes < 2:
             raise ValueError(f"semantic scores need at least 2 classes, background and one more, not {num_classes}")
         self.num_classes = num_classes
-        self._clips = _Clips()
+        self._clips: _Clips[_SemanticClip] = _Clips()
         self._avs = BinaryScores()
 
     def __len__(self) -> int:
@@ -343,7 +346,7 @@ def _binary_clip_score(subset: str, uid: str, clip: _BinaryClip) -> ClipScore:
 
 
 def _pooled_f(hits: float, predicted: float, labelled: float) -> float:
-    return float(f_measure(np.float64(hits / max(predicted, 1e-20)), np.float64(hits / max(labelled, 1e-20))))
+    return float(f_measure(np.array(hits / max(predicted, 1e-20)), np.array(hits / max(labelled, 1e-20))))
 
 
 def _score_binary(
@@ -374,7 +377,7 @@ def _score_semantic(pred: np.ndarray, target: np.ndarray, num_classes: int) -> _
     )
 
 
-def _results(clips: _Clips, score: Callable[[str | None], dict]) -> dict[str, dict]:
+def _results(clips: _Clips[Any], score: Callable[[str | None], dict]) -> dict[str, dict]:
     if not len(clips):
         raise AvsctlError(
             "No clip was scored: the split has no labelled frames. "

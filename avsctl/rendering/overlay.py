@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -29,7 +29,8 @@ _HEAT = np.array(
 )  # dark violet over red to light yellow, of even lightness steps, also legible to the colour-blind
 
 
-class Region(NamedTuple):
+@dataclass(frozen=True)
+class Region:
     """A connected area of one class; x, y, top and bottom are in 0..1 of the picture, area is its share."""
 
     index: int
@@ -216,7 +217,8 @@ def draw_labels(rgb: np.ndarray, regions: Sequence[Region], names: Sequence[str]
     height, width = rgb.shape[:2]
     size = max(11, round(0.032 * (height * width) ** 0.5))
     font, pad = load_font(size), max(2, size // 4)
-    image, taken = Image.fromarray(rgb), []
+    image = Image.fromarray(rgb)
+    taken: list[tuple[int, int, int, int]] = []
     draw = ImageDraw.Draw(image)
     for region in regions:
         text = names[region.index].replace("_", " ")
@@ -296,7 +298,7 @@ def _edges(mask: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     near[:, :-1] |= across
     near[1:] |= down
     near[:-1] |= down
-    rim = None
+    rim = np.zeros(mask.shape, bool)
     for step in range(1, width + 1):
         if step == max(1, width // 2):
             rim = near & (mask == 0)

@@ -169,7 +169,7 @@ class _Layout:
         shapes = [picture.shape for row in rows for picture in row.pictures if picture is not None]
         if not shapes:
             raise ValueError("a sheet needs at least one picture")
-        cell = _cell_size(*shapes[0][:2], cell_width)
+        cell = _cell_size(shapes[0][0], shapes[0][1], cell_width)
         width = _TIME_WIDTH + len(titles) * (cell[0] + _GAP) + 2 * _MARGIN
         blocks = min(max(1, (max_width - _MARGIN) // (width - _MARGIN)), math.ceil(len(rows) / rows_per_block))
         return cls(cell, len(titles), blocks, min(rows_per_block, len(rows)))
@@ -249,7 +249,8 @@ def _fitted(picture: np.ndarray, width: int, height: int) -> Image.Image:
 
 def _legend_places(legend, width: int) -> tuple[list, int]:
     """Place legend entries in lines: (name, colour, x, y) with y from the legend's top, and the height."""
-    font, x, y, places = load_font(15), _MARGIN, 0, []
+    font, x, y = load_font(15), _MARGIN, 0
+    places: list[tuple[str, tuple[int, ...], int, int]] = []
     for name, colour in legend:
         step = 21 + round(font.getlength(name)) + 24
         if places and x + step > width - _MARGIN:

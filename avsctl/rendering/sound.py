@@ -59,7 +59,10 @@ class _Track:
     def __init__(self, path: Path, start: float | None, time_base: Fraction, max_seconds: float) -> None:
         self.path, self.start, self.time_base, self.max_seconds = path, start, time_base, max_seconds
         self.lost = 0
-        self._rate = self._layout = self._setup = self._resampler = None
+        self._rate = 0  # of the first frame; later ones are resampled to it
+        self._layout = "stereo"
+        self._setup: tuple[str, str, int] | None = None
+        self._resampler = av.AudioResampler()
         self._chunks: list[np.ndarray] = []
         self._first = self._next = 0  # sample positions on the pictures' clock
 
@@ -68,7 +71,7 @@ class _Track:
 
     def add(self, frame: av.AudioFrame) -> None:
         setup = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._rate is None:
+        if not self._rate:
             self._rate = frame.sample_rate
             self._layout = "mono" if len(frame.layout.channels) == 1 else "stereo"
             self._first = self._next = self._position(frame, default=0)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -142,7 +143,7 @@ def open_video(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_seconds: f
             raise AvsctlError(
                 f"none of the {packets} frames in {path} can be decoded: the file is damaged; get it again"
             )
-        rotation, *turn = _orientation(first)
+        rotation, turn = _orientation(first)
         width, height = _square_pixels(first, stream)
         _check_pixels(path, width, height, max_pixels)
         times, start, fps, has_times = _timing(stamps, stream)
@@ -157,7 +158,7 @@ def open_video(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_seconds: f
         missing = max(0, (stream.frames or 0) - packets)
         has_audio = bool(container.streams.audio)
     return VideoInfo(
-        path, width, height, times, duration, fps, has_audio, rotation, start, has_times, missing, tuple(turn)
+        path, width, height, times, duration, fps, has_audio, rotation, start, has_times, missing, turn
     )
 
 
@@ -220,20 +221,20 @@ def _check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _orientation(frame: av.VideoFrame) -> tuple[int, bool, bool, bool]:
+def _orientation(frame: av.VideoFrame) -> tuple[int, tuple[bool, bool, bool]]:
     """Clockwise degrees, and `VideoInfo.turn`.
 
     For one frame of a video only: reading side data ties a frame into a reference cycle, which piles up
         memory.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
-        return 0, False, False, False
+        return 0, (False, False, False)
     a, b, _, c, d = struct.unpack("=5i", bytes(data)[:20])
     degrees = int(round(np.degrees(np.arctan2(b, a)) / 90.0)) * 90 % 360
     if abs(b) > abs(a):
-        return degrees, True, c < 0, b < 0
-    return degrees, False, a < 0, d < 0
+        return degrees, (True, c < 0, b < 0)
+    return degrees, (False, a < 0, d < 0)
 
 
 def _square_pixels(frame: av.VideoFrame, stream) -> tuple[int, int]:

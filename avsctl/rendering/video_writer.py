@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import av.error
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from avsctl.errors import AvsctlError
@@ -57,9 +60,10 @@ class VideoWriter:
         self._sound, self._rate = _checked_audio(audio)
         self._sound_position = 0
         self._stamps: list[int] = []
-        self._durations: dict[int, int] = {}
+        self._durations: dict[int | None, int] = {}  # by time stamp
         self._last_duration = max(1, round(_CLOCK / fps))
         self._part = self.path.with_name(self.path.name + ".part")
+        self._container: OutputContainer | None = None
         self._open(crf)
 
     def write(self, rgb: np.ndarray, seconds: float | None = None) -> None:
@@ -81,8 +85,8 @@ class VideoWriter:
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = stamp, Fraction(1, _CLOCK)
-        self._guarded(lambda: self._mux_pictures(self._video.encode(frame)))
-        self._guarded(lambda: self._encode_sound(until=stamp / _CLOCK + 1.0))
+        self._guarded(lambda container: self._mux_pictures(container, self._video.encode(frame)))
+        self._guarded(lambda container: self._encode_sound(container, until=stamp / _CLOCK + 1.0))
 
     def close(self, duration: float | None = None) -> Path:
         """Finish the file and name it; the last frame is shown until `duration` seconds (default: a step).
@@ -121,18 +125,19 @@ class VideoWriter:
         if not self.path.parent.is_dir():
             raise AvsctlError(f"cannot write {self.path}: its folder does not exist; make it first")
         width, height = (side + side % 2 for side in self._size)
-        self._container = None
         try:
-            self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
-            self._video = self._container.add_stream(_encoder(), rate=Fraction(self._fps).limit_denominator(1001))
+            container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
+            self._container = container
+            stream = container.add_stream(_encoder(), rate=Fraction(self._fps).limit_denominator(1001))
+            self._video = cast(av.VideoStream, stream)
             self._describe_video(width, height, crf)
-            self._audio = None
+            self._audio: av.AudioStream | None = None
             if self._sound is not None:
                 rate = self._rate if self._rate in _AAC_RATES else 48000
-                self._audio = self._container.add_stream("aac", rate=rate)
+                self._audio = container.add_stream("aac", rate=rate)
                 self._audio.layout = "mono" if self._sound.shape[1] == 1 else "stereo"
                 self._audio.bit_rate = min(96_000, 4 * rate) * self._sound.shape[1]
-            self._container.start_encoding()  # opens the file: a bad place shows before the work
+            container.start_encoding()  # opens the file: a bad place shows before the work
         except (av.error.FFmpegError, OSError) as error:
             self.discard()
             raise AvsctlError(
@@ -166,14 +171,14 @@ class VideoWriter:
             raise ValueError(f"frame at {seconds} s after one at {self._stamps[-1] / _CLOCK} s: times must ascend")
         return stamp
 
-    def _mux_pictures(self, packets: list) -> None:
+    def _mux_pictures(self, container: OutputContainer, packets: Sequence[av.Packet]) -> None:
         for packet in packets:
             # mp4 takes the length of the last frame from here
             packet.duration = self._durations.pop(packet.pts, self._last_duration)
-            self._container.mux(packet)
+            container.mux(packet)
 
-    def _encode_sound(self, until: float) -> None:
-        if self._audio is None:
+    def _encode_sound(self, container: OutputContainer, until: float) -> None:
+        if self._audio is None or self._sound is None:
             return
         end = min(len(self._sound), round(min(until, len(self._sound) / self._rate + 1) * self._rate))
         while self._sound_position < end:
@@ -182,25 +187,25 @@ class VideoWriter:
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece.T), "fltp", self._audio.layout.name)
             frame.sample_rate, frame.time_base = self._rate, Fraction(1, self._rate)
             frame.pts = self._sound_position
-            self._container.mux(self._audio.encode(frame))
+            container.mux(self._audio.encode(frame))
             self._sound_position += len(piece)
 
-    def _finish(self) -> None:
-        self._encode_sound(until=np.inf)
+    def _finish(self, container: OutputContainer) -> None:
+        self._encode_sound(container, until=np.inf)
         if self._audio is not None:
-            self._container.mux(self._audio.encode(None))
-        self._mux_pictures(self._video.encode(None))
-        container, self._container = self._container, None
+            container.mux(self._audio.encode(None))
+        self._mux_pictures(container, self._video.encode(None))
+        self._container = None
         container.close()
         with open(self._part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(self._part, self.path)
 
-    def _guarded(self, step) -> None:
+    def _guarded(self, step: Callable[[OutputContainer], None]) -> None:
         try:
             if self._container is None:
                 raise ValueError(f"{self.path} is closed already")
-            step()
+            step(self._container)
         except (av.error.FFmpegError, OSError) as error:
             self.discard()
             raise AvsctlError(f"writing {self.path} failed ({error}): check the free space") from error

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
@@ -29,6 +28,7 @@ from avsctl.stages.scoring import groups
 from avsctl.stages.sound_changes import change_sound, check_change
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Workspace
+from avsctl_models import SegmentationModel
 
 COMPARED = ("miou", "f_score", "miou_foreground", "miou_foreground_present", "avs_miou")
 """The scores by which priors are compared."""
@@ -99,7 +99,7 @@ def _single_clips(batches: Iterable[Batch]) -> Iterator[Batch]:
             yield Batch([uid], [subset], [length], *tensors, prior=None)
 
 
-def _score_clip(model: nn.Module, clip: Batch, sheets: Sequence[_Sheet], position: int, precision: str) -> None:
+def _score_clip(model: SegmentationModel, clip: Batch, sheets: Sequence[_Sheet], position: int, precision: str) -> None:
     keep = clip.labelled.numpy()
     uid, subset, labels = clip.uids[0], clip.subsets[0], clip.labels.numpy()
     for sheet in sheets:
@@ -116,14 +116,16 @@ def _score_clip(model: nn.Module, clip: Batch, sheets: Sequence[_Sheet], positio
             sheet.prior_scores.add(uid, subset, masks, labels[keep] != 0, position=position)
 
 
-def _predict_sounding(model: nn.Module, clip: Batch, precision: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _predict_sounding(
+    model: SegmentationModel, clip: Batch, precision: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Decided masks (T, h, w), sounding probabilities (T, h, w) and Stepping Stones' scores of a clip's frames."""
     maps = class_maps(model, clip.frames, clip.audio, precision=precision)
     theirs = stepping_stones_score(maps[:, 0].numpy(), maps[:, 1].numpy())
     return decide(maps).numpy(), sounding_probability(maps).numpy(), theirs
 
 
-def _decide_classes(model: nn.Module, clip: Batch, prior: np.ndarray | None, precision: str) -> np.ndarray:
+def _decide_classes(model: SegmentationModel, clip: Batch, prior: np.ndarray | None, precision: str) -> np.ndarray:
     """The class of every pixel of a clip's frames, (T, h, w) uint8."""
     given = None if prior is None else torch.from_numpy(prior)
     return decided_classes(model, clip.frames, clip.audio, given, precision=precision).numpy()

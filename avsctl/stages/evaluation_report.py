@@ -1,4 +1,4 @@
-"""What an evaluation leaves: a JSON of every score, a csv of the classes and one of the clips."""
+"""What an evaluation leaves: a JSON of every score, and csv files of the classes, their confusion and the clips."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from avsctl.metrics.accumulate import ClipScore
 from avsctl.metrics.bootstrap import ClipSums
 
 PER_CLASS = ("frames", "iou", "f_score", "dataset_iou", "dataset_f_score", "target_pixels", "predicted_pixels")
+CONFUSION = ("subset", "target", "predicted", "pixels")
 PER_CLIP = ("subset", "uid", "index", "frames", "iou", "f_score")
 CLIP_SCORES = {"miou": "iou", "f_score": "f_score", "avs_miou": "iou", "avs_f_score": "f_score"}
 """Scores that can be computed again from the csv of the clips, and its column for each."""
@@ -28,7 +29,8 @@ class Report:
     """One evaluation: a run (or stage 1's runs by subset) with one prior on one kind of sound, or a folder of masks.
 
     Attributes:
-        path: of its JSON; beside it lie a csv of the clips and, for the task avss, one of the classes.
+        path: of its JSON; beside it lie a csv of the clips and, for the task avss, those of the classes and of
+            their confusion.
         content: what the JSON holds.
     """
 
@@ -49,14 +51,23 @@ def per_class(scores: SemanticScores, subsets: Sequence[str], classes: Sequence[
 
 
 def write_report(folder: Path, name: str, content: dict[str, Any], scores: BinaryScores | SemanticScores) -> Report:
-    """Write `<name>.clips.csv`, for a content with `per_class` the table `<name>.csv`, and last `<name>.json`."""
+    """Write `<name>.clips.csv`, for classes `<name>.csv` and `<name>.confusion.csv`, and last the JSON."""
     path = folder / f"{name}.json"
     _write_csv(path.with_suffix(".clips.csv"), PER_CLIP, (_clip_row(clip) for clip in scores.per_clip()))
     if "per_class" in content:
         tables = content["per_class"].items()
         rows = ([subset, *row.values()] for subset, table in tables for row in table)
         _write_csv(path.with_suffix(".csv"), ("subset", "index", "class", *PER_CLASS), rows)
+        _write_csv(path.with_suffix(".confusion.csv"), CONFUSION, _confusion_rows(scores, list(content["per_class"])))
     return Report(write_json(path, content), content)
+
+
+def _confusion_rows(scores: SemanticScores, subsets: Sequence[str]) -> Iterable[list[Any]]:
+    """The cells that are not 0: pixels of a target class that were given a class, by class index."""
+    for subset in subsets:
+        confusion = scores.confusion(None if subset == "all" else subset)
+        for target, predicted in np.argwhere(confusion).tolist():
+            yield [subset, target, predicted, int(confusion[target, predicted])]
 
 
 def _clip_row(clip: ClipScore) -> list[Any]:

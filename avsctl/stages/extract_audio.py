@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from avsctl.caches.audio import AudioCache, assemble_audio
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of
 from avsctl.caches.shards import Shards
+from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
 from avsctl_models.audio.encoders import ENCODERS, AudioEncoder, encoder
@@ -56,16 +55,10 @@ def extract_audio(
         _check_same(out, plan)
         return out
     shards = Shards(out, plan, len(cache), CLIPS_PER_SHARD)
-    tools = (cache.path, encoder_name, weights, pca)
-    tasks = [(tools, shards, number) for number in shards.missing()]
-    workers = workers if workers is not None else os.cpu_count() or 1
-    if workers <= 1 or len(tasks) <= 1:
-        for task in track(tasks, "sound"):
-            _write_shard(task)
-    else:
-        with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as pool:
-            for _ in track(pool.map(_write_shard, tasks), "sound", len(tasks)):
-                pass
+    missing = shards.missing()
+    job = _Embedding(cache, encoder_name, weights, pca, shards)
+    for _ in track(spread(job, missing, workers), "sound", len(missing)):
+        pass
     assemble_audio(
         out,
         shards.read,
@@ -134,22 +127,33 @@ def embed_clip(encode: AudioEncoder, cache: ClipCache, clip: int) -> np.ndarray:
         raise AvsctlError(f"The sound of clip {uid} can't be used ({error}). Repair its audio.wav.") from None
 
 
-def _write_shard(task: tuple[tuple[Path, str, Path | None, Path | None], Shards, int]) -> None:
-    tools, shards, number = task
-    cache, encode, post = _tools(*tools)
-    shards.write(number, [{"embedding": post(embed_clip(encode, cache, clip))} for clip in shards.range(number)])
+@dataclass(frozen=True)
+class _Embedding:
+    """Embeds the clips of one shard; what a worker process holds."""
+
+    clips: ClipCache
+    encoder: str
+    weights: Path | None
+    pca: Path | None
+    shards: Shards
+
+    def __call__(self, shard: int) -> int:
+        encode, post = _tools(self.encoder, self.weights, self.pca)
+        items = [{"embedding": post(embed_clip(encode, self.clips, clip))} for clip in self.shards.range(shard)]
+        self.shards.write(shard, items)
+        return shard
 
 
 @lru_cache(maxsize=1)
 def _tools(
-    path: Path, name: str, weights: Path | None, pca: Path | None
-) -> tuple[ClipCache, AudioEncoder, Callable[[np.ndarray], np.ndarray]]:
-    """Opened once in each worker."""
+    name: str, weights: Path | None, pca: Path | None
+) -> tuple[AudioEncoder, Callable[[np.ndarray], np.ndarray]]:
+    """Loaded once in each process."""
     if name != "logmel":
         import torch
 
         torch.set_num_threads(1)
-    return ClipCache(path), load_encoder(name, weights), _load_pca(name, pca)
+    return load_encoder(name, weights), _load_pca(name, pca)
 
 
 def _load_pca(name: str, pca: Path | None) -> Callable[[np.ndarray], np.ndarray]:

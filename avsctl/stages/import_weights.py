@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from avsctl.errors import AvsctlError
-from avsctl_models import save_model
+from avsctl_models import SegmentationModel, save_model
 from avsctl_models.weights import vggish
 from avsctl_models.weights.files import write_weights
 from avsctl_models.weights.importing import Foreign, fill_model, find_config, read_foreign
@@ -112,6 +110,6 @@ def _content(
     }
 
 
-def _describe(model: nn.Module) -> dict[str, Any]:
+def _describe(model: SegmentationModel) -> dict[str, Any]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return {**model.spec, "parameters": parameters, "uses_prior": model.uses_prior}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
@@ -14,10 +13,10 @@ from avsctl.caches.priors import PriorCache
 from avsctl.data.samples import PriorSource
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Run, Workspace
-from avsctl_models import load_model
+from avsctl_models import SegmentationModel, load_model
 
 
-def load_checkpoint(path: Path, task: str, device: torch.device | str = "cpu") -> nn.Module:
+def load_checkpoint(path: Path, task: str, device: torch.device | str = "cpu") -> SegmentationModel:
     """Load a whole model in eval mode: one that training wrote, or a released checkpoint as it is.
 
     Args:
@@ -40,7 +39,7 @@ def load_checkpoint(path: Path, task: str, device: torch.device | str = "cpu") -
     return model
 
 
-def load_run(run: Run, clips: ClipCache, audio: AudioCache, device: torch.device | str = "cpu") -> nn.Module:
+def load_run(run: Run, clips: ClipCache, audio: AudioCache, device: torch.device | str = "cpu") -> SegmentationModel:
     """Load a run's best model for use on these caches.
 
     Of a checkpoint without a record only the number of classes and the width of the sound can be compared.

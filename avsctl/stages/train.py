@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy
 import torch
-from torch import nn
 
 from avsctl import __version__
 from avsctl.caches.audio import AudioCache
@@ -29,7 +28,7 @@ from avsctl.stages.scoring import add_clips, groups
 from avsctl.training.devices import choose_device, derive_seed
 from avsctl.training.loop import Position, Trainer
 from avsctl.workspace import Run, Workspace
-from avsctl_models import create_model, load_backbone_weights
+from avsctl_models import SegmentationModel, create_model, load_backbone_weights
 from avsctl_models.weights.files import read_weights
 from avsctl_models.weights.importing import initialise
 from avsctl_models.weights.mapping import Report
@@ -116,7 +115,7 @@ def train(
     return folder
 
 
-def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> nn.Module:
+def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> SegmentationModel:
     """The model of a configuration with its initial weights.
 
     Raises: AvsctlError: If a setting, or a file of weights, doesn't fit.
@@ -173,7 +172,7 @@ def training_prior(workspace: Workspace, config: TrainConfig, clips: ClipCache) 
     return find_prior(workspace, config.prior, config.prior_form, clips)
 
 
-def validate(model: nn.Module, samples: ClipSamples, config: TrainConfig, workers: int) -> dict[str, float]:
+def validate(model: SegmentationModel, samples: ClipSamples, config: TrainConfig, workers: int) -> dict[str, float]:
     """Scores on the validation clips: mIoU and F-score as AVSBench computes them."""
     scores = BinaryScores() if config.task == "avs" else SemanticScores(model.num_classes)
     batches = groups(len(samples), CLIPS_AT_ONCE)
@@ -211,7 +210,7 @@ def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> 
 
 
 def _new_record(
-    config: TrainConfig, clips: ClipCache, audio: AudioCache, prior: PriorSource | None, model: nn.Module
+    config: TrainConfig, clips: ClipCache, audio: AudioCache, prior: PriorSource | None, model: SegmentationModel
 ) -> dict[str, Any]:
     return {
         "task": config.task,

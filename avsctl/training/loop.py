@@ -21,7 +21,7 @@ from avsctl.progress import Track, silent
 from avsctl.training.checkpoint import read_position, restore_checkpoint, save_checkpoint
 from avsctl.training.devices import autocast, derive_seed
 from avsctl.training.schedule import epoch_batches, learning_rate, phase_of, set_phase
-from avsctl_models import save_model
+from avsctl_models import SegmentationModel, save_model
 from avsctl_models.registry import load_strictly
 
 log = logging.getLogger(__name__)
@@ -53,12 +53,12 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: SegmentationModel,
         samples: ClipSamples,
         config: TrainConfig,
         folder: Path,
         *,
-        validate: Callable[[nn.Module], dict[str, float]],
+        validate: Callable[[SegmentationModel], dict[str, float]],
         commit: Callable[[Position], None],
         workers: int = 0,
         checkpoint_minutes: float = 10.0,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
 
 from avsctl.configs import TrainConfig
+from avsctl_models import SegmentationModel
 
 
 def phase_of(epoch: int, config: TrainConfig) -> int:
@@ -28,7 +28,7 @@ def learning_rate(step: int, total_steps: int, phase: int, config: TrainConfig) 
     return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def set_phase(model: nn.Module, phase: int, config: TrainConfig) -> torch.optim.Optimizer:
+def set_phase(model: SegmentationModel, phase: int, config: TrainConfig) -> torch.optim.Optimizer:
     """Freeze what the phase leaves as it is and make the phase's own optimiser.
 
     In phase 1 the backbone's adapters are zero, so that the backbone is the pretrained one; phase 2 draws them anew.

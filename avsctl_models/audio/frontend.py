@@ -99,7 +99,8 @@ def hann_window() -> np.ndarray:
 def mel_matrix() -> np.ndarray:
     """Triangles of height 1, linear in HTK mel, between 125 and 7500 Hz: (257, 64) float64, DC left out."""
     bins = _mel(np.linspace(0.0, RATE / 2, FFT // 2 + 1))
-    edges = np.linspace(_mel(MEL_RANGE[0]), _mel(MEL_RANGE[1]), BANDS + 2)
+    lowest, highest = _mel(np.array(MEL_RANGE))
+    edges = np.linspace(lowest, highest, BANDS + 2)
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins[:, None] - lower) / (centre - lower)
     falling = (upper - bins[:, None]) / (upper - centre)
@@ -108,5 +109,5 @@ def mel_matrix() -> np.ndarray:
     return weights
 
 
-def _mel(hertz: float | np.ndarray) -> float | np.ndarray:
-    return 1127.0 * np.log(1.0 + np.asarray(hertz) / 700.0)
+def _mel(hertz: np.ndarray) -> np.ndarray:
+    return 1127.0 * np.log(1.0 + hertz / 700.0)

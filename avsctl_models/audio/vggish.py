@@ -27,12 +27,11 @@ class Vggish(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         channels = 1
-        for width in (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool"):
-            if width == "pool":
-                layers.append(nn.MaxPool2d(2))
-                continue
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            channels = width
+        for widths in ((64,), (128,), (256, 256), (512, 512)):
+            for width in widths:
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*layers)
         self.embeddings = nn.Sequential(
             nn.Linear(512 * 6 * 4, 4096), nn.ReLU(), nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, DIM)

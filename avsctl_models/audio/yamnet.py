@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avsctl_models.audio.frontend import EXAMPLE, RATE, WINDOW
-from avsctl_models.audio.frontend import HOP as FRAME_HOP
+from avsctl_models.audio.frontend import EXAMPLE, HOP as FRAME_HOP, RATE, WINDOW
 from avsctl_models.registry import load_strictly
 from avsctl_models.weights.files import read_weights
 

@@ -157,7 +157,7 @@ class MaskedAttentionDecoder(nn.Module):
         return self.class_head(normed), masks
 
 
-def _blocked(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+def _blocked(mask_logits: Tensor, size: torch.Size) -> Tensor:
     """Where a predicted mask keeps attention out, at the size of a level: (N, Q, h*w)."""
     resized = F.interpolate(mask_logits.detach().float(), size, mode="bilinear", align_corners=False)
     return resized.flatten(2).sigmoid() < 0.5

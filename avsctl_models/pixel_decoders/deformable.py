@@ -45,8 +45,9 @@ class DeformableAttention(nn.Module):
         grid = directions[:, None, None, :] * steps[None, None, :, None]  # (heads, 1, points, 2)
         with torch.no_grad():
             self.offsets.bias.copy_(grid.expand(-1, LEVELS, -1, -1).flatten())
-        for tensor in (self.offsets.weight, self.weights.weight, self.weights.bias):
-            nn.init.zeros_(tensor)
+        nn.init.zeros_(self.offsets.weight)
+        for parameter in self.weights.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
         """Attend from every token to all levels.
@@ -69,7 +70,7 @@ class DeformableAttention(nn.Module):
         offsets = self.offsets(queries).float().view(frames, length, heads, LEVELS, points, 2)
         offsets = offsets.permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, N*heads, L, points, 2)
 
-        total = 0
+        total = values.new_zeros(())
         start = 0
         for level, (height, width) in enumerate(sizes):
             level_map = values[..., start : start + height * width].unflatten(2, (height, width))
@@ -141,7 +142,7 @@ class DeformablePixelDecoder(nn.Module):
         Returns: Three maps (N, C, h, w) of strides 32, 16, 8, and mask features (N, Cm, H/4, W/4).
         """
         maps = [project(f) for project, f in zip(self.projections, features[:0:-1], strict=True)]
-        sizes = [tuple(m.shape[-2:]) for m in maps]
+        sizes = [(m.shape[-2], m.shape[-1]) for m in maps]
         tokens = torch.cat([m.flatten(2) for m in maps], -1).transpose(1, 2)  # (N, L, C)
         positions = self._positions(sizes, tokens)
         reference = _centres(sizes, tokens.device)
@@ -167,7 +168,7 @@ def convolution(inputs: int, outputs: int, kernel: int, *, bias: bool = False) -
     """Convolution that keeps the size, Xavier-initialised, and a group norm of 32 groups where they fit."""
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
-    if bias:
+    if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return nn.Sequential(layer, nn.GroupNorm(math.gcd(32, outputs), outputs))
 

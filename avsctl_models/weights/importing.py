@@ -7,8 +7,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from avsctl_models.contract import SegmentationModel
 from avsctl_models.registry import is_own_file, read_spec
 from avsctl_models.weights import hub, mask2former_hf, stepping_stones, vggish
 from avsctl_models.weights.files import read_config, read_weights
@@ -102,7 +103,7 @@ def find_config(foreign: Foreign, config: dict | Path | str | None = None) -> tu
     return {**_own_numbers(foreign.state, sizes), **sizes}, "the published models"
 
 
-def fill_model(foreign: Foreign, config: dict, origin: str) -> tuple[nn.Module, Report]:
+def fill_model(foreign: Foreign, config: dict, origin: str) -> tuple[SegmentationModel, Report]:
     """Build a model in given sizes and fill all of it.
 
     Args:
@@ -129,7 +130,7 @@ def fill_model(foreign: Foreign, config: dict, origin: str) -> tuple[nn.Module, 
 
 def import_model(
     path: Path | str, *, source: str = "auto", config: dict | Path | str | None = None
-) -> tuple[nn.Module, Report]:
+) -> tuple[SegmentationModel, Report]:
     """Build a model from foreign weights; all that it needs must be there.
 
     Args:
@@ -149,7 +150,7 @@ def import_model(
     return model, report
 
 
-def initialise(model: nn.Module, path: Path | str) -> Report:
+def initialise(model: SegmentationModel, path: Path | str) -> Report:
     """Fill what weights from anywhere can fill of a model; the rest keeps its values.
 
     Stage 1 of the published recipe starts so from plain Mask2Former: adapters, audio projection, class head

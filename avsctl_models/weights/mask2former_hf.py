@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from avsctl_models.contract import SegmentationModel
 from avsctl_models.registry import create_model
 from avsctl_models.weights.mapping import Report, Rule, convert_with_rules
 
@@ -158,7 +159,7 @@ def class_count(config: dict) -> int:
     raise ValueError("The config says no number of classes (neither num_labels nor id2label)")
 
 
-def build(config: dict) -> nn.Module:
+def build(config: dict) -> SegmentationModel:
     """Build plain Mask2Former, which hears nothing, in the sizes of a config, with random weights."""
     return create_model(
         "aavs",

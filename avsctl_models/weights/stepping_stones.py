@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from avsctl_models.contract import SegmentationModel
 from avsctl_models.registry import create_model
 from avsctl_models.weights import mask2former_hf
 from avsctl_models.weights.mapping import Report, Rule, convert_with_rules
@@ -53,7 +54,7 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> tuple[dict[str, Tenso
     return convert_with_rules(_without_wrapper(state), model, RULES, recomputed=mask2former_hf.RECOMPUTED)
 
 
-def build(config: dict, *, task: str) -> nn.Module:
+def build(config: dict, *, task: str) -> SegmentationModel:
     """Build AAVS of a stage in the sizes of a config, with random weights.
 
     Args:

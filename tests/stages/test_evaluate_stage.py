@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 
@@ -202,7 +203,19 @@ def test_reports_hold_all_they_were_made_of_and_do_not_overwrite_each_other(scor
     assert len(rows) == 1 + 71 * 2
     stem = plain.path.name.removesuffix(".json")
     beside = {path.name for path in plain.path.parent.glob(f"{stem}*")}
-    assert beside == {f"{stem}.json", f"{stem}.csv", f"{stem}.clips.csv"}
+    assert beside == {f"{stem}.json", f"{stem}.csv", f"{stem}.clips.csv", f"{stem}.confusion.csv"}
+
+
+def test_the_table_of_confusion_adds_up_to_the_pixels_of_each_class(score):
+    [report] = score(prior="oracle")
+    with report.path.with_suffix(".confusion.csv").open() as handle:
+        cells = [{**row, "pixels": int(row["pixels"])} for row in csv.DictReader(handle)]
+    for subset, rows in report.content["per_class"].items():
+        for side, column in (("target", "target_pixels"), ("predicted", "predicted_pixels")):
+            for row in rows:
+                mine = [c["pixels"] for c in cells if c["subset"] == subset and c[side] == str(row["index"])]
+                assert sum(mine) == row[column]
+    assert all(cell["pixels"] > 0 for cell in cells)
 
 
 @pytest.mark.parametrize("score_name", ["miou", "f_score", "avs_miou", "avs_f_score"])

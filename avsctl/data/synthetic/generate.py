@@ -109,12 +109,13 @@ def generate(
     Returns: `root`.
     Raises: AvsctlError: If an option is out of range, or root holds something else.
     """
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    _check_options(clips, seed, size, workers)
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    _check_options(clips, seed, sides, workers)
+    width, height = sides
     root = Path(root)
-    _claim(root, {"generator": GENERATOR, "seed": seed, "size": list(size), "clips": _by_subset(clips)})
+    _claim(root, {"generator": GENERATOR, "seed": seed, "size": [width, height], "clips": _by_subset(clips)})
     todo = [
-        _Clip(subset, split, number, seed, size)
+        _Clip(subset, split, number, seed, (width, height))
         for subset in SUBSETS
         for split in SPLITS
         for number in range(clips.get((subset, split), 0))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+Numbers = Sequence[float] | np.ndarray
+
 SAMPLE_RATE = 16000
 FADE = round(0.02 * SAMPLE_RATE)  # samples in which a source starts and stops
 LOUDNESS_DB = (-22.0, -17.0)  # RMS of a source while it sounds, against full scale
@@ -20,7 +22,7 @@ def _seconds(n: int) -> np.ndarray:
     return np.arange(n) / SAMPLE_RATE
 
 
-def _tone(frequency: np.ndarray, partials: Sequence[float]) -> np.ndarray:
+def _tone(frequency: np.ndarray, partials: Numbers) -> np.ndarray:
     """A harmonic tone: frequency in Hz for each sample, strengths of the harmonics 1, 2, ..."""
     phase = np.linspace(0, 2 * np.pi, TABLE, endpoint=False)
     table = sum(strength * np.sin(k * phase) for k, strength in enumerate(partials, start=1))
@@ -37,7 +39,7 @@ def _noise(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndar
     return wave / max(1e-12, float(np.sqrt(np.mean(wave**2))))
 
 
-def _struck(n: int, frequencies: Sequence[float], strengths: Sequence[float], decays: Sequence[float]) -> np.ndarray:
+def _struck(n: int, frequencies: Numbers, strengths: Numbers, decays: Numbers) -> np.ndarray:
     """Sines that all start at once and die away, each in its own time (seconds to 1/e)."""
     t = _seconds(n)
     attack = np.minimum(1.0, t / 0.002)
@@ -79,8 +81,8 @@ def _bird(rng: np.random.Generator, n: int) -> np.ndarray:
 def _boat(rng: np.random.Generator, n: int) -> np.ndarray:
     pitch = rng.uniform(135, 175)
     partials = 1 / np.arange(1, 15) ** 0.7
-    beating = sum(_tone(np.full(n, pitch * detune), partials) for detune in (1.0, 1.006))
-    return beating * (1 + 0.15 * np.sin(2 * np.pi * rng.uniform(0.6, 1.2) * _seconds(n)))
+    first, second = (_tone(np.full(n, pitch * detune), partials) for detune in (1.0, 1.006))
+    return (first + second) * (1 + 0.15 * np.sin(2 * np.pi * rng.uniform(0.6, 1.2) * _seconds(n)))
 
 
 def _car(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -1,0 +1,118 @@
+"""What every segmentation model offers, whatever is inside."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from avsctl_models.backbones import Backbone
+from avsctl_models.outputs import Output
+
+
+class SegmentationModel(nn.Module, ABC):
+    """Base of all models: frames, sound and a prior in, an `Output` out.
+
+    `forward` is its checks and `from_features(backbone(frames), …)`, so that maps of a frozen backbone can be kept.
+
+    Attributes:
+        backbone: Gives four maps of normalised frames.
+        spec: What the model can be built from again: name, preset, task, num_classes, audio_dim and settings.
+    """
+
+    backbone: Backbone
+    spec: dict[str, Any]
+
+    @property
+    def image_size(self) -> int:
+        """Usual height and width of the frames, in pixels."""
+        return self.spec["settings"]["image_size"]
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Number of classes K, the background among them, "no object" not."""
+
+    @property
+    @abstractmethod
+    def audio_dim(self) -> int | None:
+        """Width of the audio embeddings, None for a model that hears nothing."""
+
+    @property
+    @abstractmethod
+    def uses_prior(self) -> bool:
+        """Whether a prior changes anything."""
+
+    def normalize(self, frames: Tensor) -> Tensor:
+        """Scale RGB frames (N, 3, H, W), uint8 or float from 0 to 255, as the backbone expects them."""
+        return self.backbone.normalize(frames)
+
+    @abstractmethod
+    def forward(
+        self,
+        frames: Tensor,
+        audio: Tensor | None,
+        prior: Tensor | None = None,
+        *,
+        lengths: Sequence[int] | None = None,
+    ) -> Output:
+        """Predict from frames.
+
+        Args:
+            frames: (N, 3, H, W) normalised by `normalize`.
+            audio: (N, D) one embedding per frame; None for a model that hears nothing.
+            prior: (N, h, w) probability in [0, 1] that a pixel sounds, any size; None leaves its uses out.
+            lengths: Frames of each clip, N in all; None for one clip.
+        Raises: ValueError: If shapes don't fit, or audio or prior is given to a model without use for it.
+        """
+
+    @abstractmethod
+    def from_features(
+        self,
+        features: list[Tensor],
+        audio: Tensor | None,
+        prior: Tensor | None = None,
+        *,
+        lengths: Sequence[int] | None = None,
+        size: tuple[int, int],
+    ) -> Output:
+        """Predict from the backbone's maps; see `forward`.
+
+        Args:
+            features: Four maps (N, C, h, w), as `backbone(frames)` gives them.
+            size: (H, W) of the frames.
+        """
+
+    @abstractmethod
+    def loss(
+        self, output: Any, labels: Tensor, labelled: Tensor, *, lengths: Sequence[int] | None = None
+    ) -> dict[str, Tensor]:
+        """Compute the training loss of the frames that have a label.
+
+        Args:
+            output: What this model gave for all N frames.
+            labels: (N, s, s) uint8 class indices, 255 for pixels that belong to nothing.
+            labelled: (N,) bool, whether a frame has a label.
+            lengths: Frames of each clip, N in all; None for one clip.
+        Returns: "loss", to be minimised, and its parts.
+        Raises: ValueError: If no frame has a label.
+        """
+
+    @abstractmethod
+    def trainable_names(self, phase: int) -> list[str]:
+        """Names of the parameters that the published recipe trains in phase 1 or 2.
+
+        Raises: ValueError: If `phase` is neither.
+        """
+
+    def zero_backbone_adapters(self) -> None:
+        """Set the backbone's adapters to zero, as phase 1 has them: what is left is the pretrained one."""
+        for adapter in self.backbone.adapters():
+            adapter.zero()
+
+    def reset_backbone_adapters(self) -> None:
+        """Draw the backbone's adapters anew from N(0, 0.02), biases zero, as phase 2 starts them."""
+        for adapter in self.backbone.adapters():
+            adapter.reset(std=0.02)
