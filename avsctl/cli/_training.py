@@ -113,7 +113,11 @@ NETWORK = (
 
 RUN = (
     click.option("--max-steps", type=POSITIVE, help="Steps in an epoch. [default: all]"),
-    click.option("--resume", is_flag=True, help="Continue an unfinished run, exactly."),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Refuse to start a run anew. The same command goes on with its unfinished run anyway, exactly.",
+    ),
     click.option(
         "--checkpoint-minutes",
         type=click.FloatRange(0, min_open=True),
