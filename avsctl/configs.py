@@ -14,6 +14,9 @@ LABEL_SIZE = 224
 PRIORS = ("oracle", "predicted", "low", "high", "none")
 """What stage 2 may be given; any other value is a prior cache's name or file."""
 
+LEVELS = {"low": 0.55, "high": 0.75}
+"""The mIoU of simulated priors that have a name."""
+
 ABLATIONS = ("adaptive-query", "masked-attention", "mask-fusion", "mask-initialization", "robust-keys")
 """The paper's components that can be switched off; without adaptive-query the audio is repeated over all queries."""
 

@@ -16,8 +16,8 @@ COMMANDS = {
     "predict-priors": "Write stage 1's masks for every frame: the stepping stone.",
     "train-avss": "Train stage 2: what sounds, given a prior.",
     "evaluate": "Score runs on a split, with any prior and any change of the sound.",
+    "experiment": "Run one of the paper's experiments, and write its table.",
     "visualize": "Draw the sounding objects over a video, with its sound.",
-    "weights": "List released weights, and fetch them by name.",
     "import-weights": "Convert released weights, and show what matched.",
     "status": "Show what the workspace holds and what to run next.",
 }

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from avsctl.cli._console import out, track
-from avsctl.cli._options import WEIGHTS, device_options, overwrite_option, subset_option
+from avsctl.cli._options import device_options, overwrite_option, subset_option
 from avsctl.configs import ABLATIONS, RECIPES, resolve_training
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Run, Workspace
@@ -101,23 +101,18 @@ NETWORK = (
         help="Of the backbone's input: ImageNet's mean and spread, or RGB / 127.5 - 1.",
         show_default=_BY_RECIPE,
     ),
-    click.option(
-        "--init-from",
-        type=WEIGHTS,
-        metavar="FILE|NAME",
-        help="A model to start from, or a name of 'avsctl weights list'; tensors that fit are taken.",
-    ),
-    click.option("--without", multiple=True, type=click.Choice(ABLATIONS), help="Switch a component off (repeatable)."),
+    click.option("--init-from", type=FILE, metavar="FILE", help="A model to start from; tensors that fit are taken."),
 )
 """The network and its first weights."""
 
+without_option = click.option(
+    "--without", multiple=True, type=click.Choice(ABLATIONS), help="Switch a component off (repeatable)."
+)
+max_steps_option = click.option("--max-steps", type=POSITIVE, help="Steps in an epoch. [default: all]")
+
 RUN = (
-    click.option("--max-steps", type=POSITIVE, help="Steps in an epoch. [default: all]"),
-    click.option(
-        "--resume",
-        is_flag=True,
-        help="Refuse to start a run anew. The same command goes on with its unfinished run anyway, exactly.",
-    ),
+    max_steps_option,
+    click.option("--resume", is_flag=True, help="Continue an unfinished run, exactly."),
     click.option(
         "--checkpoint-minutes",
         type=click.FloatRange(0, min_open=True),
@@ -136,7 +131,7 @@ RUN = (
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options of a training run."""
-    for option in reversed((*WHAT, *RECIPE, *NETWORK, *RUN)):
+    for option in reversed((*WHAT, *RECIPE, *NETWORK, without_option, *RUN)):
         function = option(function)
     return function
 

@@ -19,11 +19,9 @@ from avsctl.cli._options import (
     subset_option,
     workers_option,
 )
-from avsctl.configs import LABEL_SIZE
+from avsctl.configs import LABEL_SIZE, LEVELS
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Run, Workspace
-
-LEVELS = {"low": 0.55, "high": 0.75}
 
 
 @command("predict-priors")

@@ -61,6 +61,11 @@ def spread(job: Callable[[int], T], numbers: Sequence[int], workers: int | None 
 def _start(job: Callable[[int], object]) -> None:
     global _job
     _job = job
+    start_worker()
+
+
+def start_worker() -> None:
+    """Make this process one that ends with its parent."""
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_COLOURS = ("#3b6fb6", "#d1495b", "#2e8b57", "#e09f3e", "#6c4a9e", "#5c677d")
+from avsctl.rendering.figures import COLOURS, new_figure, save_figure
 
 
 def draw_curves(
@@ -30,12 +29,7 @@ def draw_curves(
     """
     if not history:
         raise ValueError("no epoch to draw: the history is empty")
-    # Figure without pyplot: draws off screen whatever the user's display settings are, and leaks no figures.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 3.6, dpi=120)
     left, right = figure.subplots(1, 2)
     _lines(left, history, losses, best=False)
     left.set(title="Loss", xlabel="epoch")
@@ -45,18 +39,11 @@ def draw_curves(
         right.set_ylim(0, right.get_ylim()[1] * 1.1)
     if title:
         figure.suptitle(title, fontweight="bold")
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        figure.savefig(part, format="png")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return save_figure(figure, Path(path))
 
 
 def _lines(axes, history: Sequence[Mapping[str, float]], keys: Sequence[str], *, best: bool) -> None:
-    for key, colour in zip(keys, _COLOURS * (len(keys) // len(_COLOURS) + 1), strict=False):
+    for key, colour in zip(keys, COLOURS * (len(keys) // len(COLOURS) + 1), strict=False):
         points = [
             (epoch.get("epoch", number), float(epoch[key]))
             for number, epoch in enumerate(history, start=1)

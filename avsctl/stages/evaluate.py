@@ -22,7 +22,7 @@ from avsctl.metrics import BinaryScores, SemanticScores
 from avsctl.metrics.binary import stepping_stones_score
 from avsctl.progress import Track, silent
 from avsctl.stages.evaluation_plan import EvaluateConfig, Job, NamedPrior, plan_evaluation
-from avsctl.stages.evaluation_report import Report, per_class, write_report
+from avsctl.stages.evaluation_report import Report, per_class, report_name, write_report
 from avsctl.stages.inputs import load_run
 from avsctl.stages.scoring import groups
 from avsctl.stages.sound_changes import change_sound, check_change
@@ -187,16 +187,15 @@ def _prior_content(sheet: _Sheet) -> dict[str, Any]:
 
 
 def _name(job: Job, sheet: _Sheet, config: EvaluateConfig, change: SoundChange) -> str:
-    names = [run.name for run, _ in job.routes]
-    runs = names[0] if len(names) == 1 else f"routed-{hash_of(*names)[:8]}"
-    sound = change.name.replace(":", "") + (f"-s{config.seed}" if change.random else "")
-    prior = "none" if sheet.prior is None else sheet.prior.name
-    parts = [job.task, runs, prior, job.subset, sound]
-    if job.task == "avs" and config.binary_labels != EvaluateConfig.binary_labels:
-        parts.append(config.binary_labels)
-    if config.precision != EvaluateConfig.precision:
-        parts.append(config.precision)
-    return ".".join(part.replace("/", "-") for part in parts)
+    return report_name(
+        job.task,
+        [run.name for run, _ in job.routes],
+        None if sheet.prior is None else sheet.prior.name,
+        job.subset,
+        change.name.replace(":", "") + (f"-s{config.seed}" if change.random else ""),
+        binary_labels=config.binary_labels if job.task == "avs" else EvaluateConfig.binary_labels,
+        precision=config.precision,
+    )
 
 
 def compare_priors(reports: Sequence[Report]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from avsctl.caches.files import whole_file, write_json
+from avsctl.caches.files import hash_of, whole_file, write_json
 from avsctl.errors import AvsctlError
 from avsctl.metrics import BinaryScores, SemanticScores
 from avsctl.metrics.accumulate import ClipScore
@@ -36,6 +36,27 @@ class Report:
 
     path: Path
     content: dict[str, Any]
+
+
+def report_name(
+    task: str,
+    runs: Sequence[str],
+    prior: str | None,
+    subset: str,
+    sound: str = "original",
+    *,
+    binary_labels: str = "bilinear",
+    precision: str = "fp32",
+) -> str:
+    """A report's file without its ending: what was scored, then what differs from the usual.
+
+    Args:
+        sound: a change of the sound with its seed, without characters that files may not have.
+    """
+    run = runs[0] if len(runs) == 1 else f"routed-{hash_of(*runs)[:8]}"
+    usual = {"bilinear", "fp32"}
+    parts = [task, run, prior or "none", subset, sound, *(p for p in (binary_labels, precision) if p not in usual)]
+    return ".".join(part.replace("/", "-") for part in parts)
 
 
 def per_class(scores: SemanticScores, subsets: Sequence[str], classes: Sequence[str]) -> dict[str, list[dict]]:

@@ -96,7 +96,7 @@ def predict_priors(
         for clip in clips.select(split=split, subset=subset)
         if routes[clips.subsets[clip]].folder == run.folder
     ]
-    fingerprints = {run.folder: _file_hash(run.weights) for run in served}
+    fingerprints = {run.folder: file_hash(run.weights) for run in served}
     plan = {
         "clips": clips.fingerprint,
         "audio": audio.fingerprint,
@@ -168,7 +168,8 @@ class _Prediction:
             yield item, prior_item(probability, batch.labels.numpy(), batch.labelled.numpy())
 
 
-def _file_hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """The first 16 hexadecimal digits of a file's SHA-256, as a prior cache records its weights."""
     digest = hashlib.sha256()
     with path.open("rb") as handle:
         while block := handle.read(1 << 20):

@@ -16,15 +16,14 @@ def is_hub_reference(path: Path | str) -> bool:
     return str(path).startswith("hf:/")
 
 
-def download(reference: Path | str, to: Path | None = None) -> Path:
+def download(reference: Path | str) -> Path:
     """Fetch a repository's configuration and weights, safetensors before pickles, or find them in the cache.
 
     Without a network, what the hub's own cache holds is used; no retries are waited for.
 
     Args:
         reference: `hf://owner/name`.
-        to: Folder to fetch it into; None for the hub's own cache.
-    Returns: The folder.
+    Returns: The folder in the hub's cache.
     Raises: ValueError: If the reference is malformed, or the weights can't be had.
     """
     match = _REFERENCE.fullmatch(str(reference))
@@ -32,9 +31,9 @@ def download(reference: Path | str, to: Path | None = None) -> Path:
         raise ValueError(f"{reference} names no repository: write hf://owner/name")
     name = f"hf://{match[1]}"
     online = _hub_answers()
-    folder = _fetch(match[1], _SAFETENSORS, online, to)
+    folder = _fetch(match[1], _SAFETENSORS, online)
     if folder is None or not any(folder.glob("*.safetensors")):
-        folder = _fetch(match[1], _PICKLES, online, to)
+        folder = _fetch(match[1], _PICKLES, online)
     if folder is None:
         raise ValueError(
             f"{name} is not in the local cache and the Hugging Face hub cannot be reached; "
@@ -57,13 +56,12 @@ def _hub_answers() -> bool:
     return True
 
 
-def _fetch(repository: str, patterns: list[str], online: bool, to: Path | None) -> Path | None:
+def _fetch(repository: str, patterns: list[str], online: bool) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        place = {} if to is None else {"local_dir": to}
-        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=not online, **place))
+        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=not online))
     except LocalEntryNotFoundError:
         return None
     except (HfHubHTTPError, HFValidationError) as error:
