@@ -82,6 +82,22 @@ class Workspace:
             f"No completed {task} run fits in {self.root / 'runs' / task}. Run 'avsctl train-{task}{asked}' first."
         )
 
+    def task_of(self, run: str) -> str:
+        """The task of a run that is named without it: a name in this workspace, or a folder.
+
+        Raises: AvsctlError: If there is no such run, or one of each task.
+        """
+        if (Path(run) / "record.json").exists():
+            return Run(Path(run)).task
+        tasks = [task for task in TASKS if (self.run_folder(task, run) / "record.json").exists()]
+        if len(tasks) > 1:
+            folders = " or ".join(str(self.run_folder(task, run)) for task in tasks)
+            raise AvsctlError(f"There is a run {run} of each task. Give its folder: {folders}.")
+        if not tasks:
+            known = ", ".join(f"{one.task}/{one.name}" for one in self.runs()) or "none"
+            raise AvsctlError(f"No run named {run}. Runs of this workspace: {known}.")
+        return tasks[0]
+
     def _named_run(self, task: str, run: str) -> Run:
         if Path(run).is_file():
             return BareRun(Path(run), task)

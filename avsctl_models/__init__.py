@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
         save_model as save_model,
     )
     from avsctl_models.targets import Target as Target, targets_from_labels as targets_from_labels
+    from avsctl_models.tpavi import TPAVI as TPAVI
 
 _HOMES = {
     "AAVS": "aavs",
@@ -44,6 +45,7 @@ _HOMES = {
     "Output": "outputs",
     "SegmentationModel": "contract",
     "SegmentationOutput": "outputs",
+    "TPAVI": "tpavi",
     "Target": "targets",
     "create_from_spec": "registry",
     "create_model": "registry",

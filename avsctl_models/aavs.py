@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from avsctl_models.backbones import Backbone, build_backbone
 from avsctl_models.contract import SegmentationModel
 from avsctl_models.decoders import MaskedAttentionDecoder
-from avsctl_models.inputs import check_frames, check_sound_and_prior
+from avsctl_models.inputs import check_sound_and_prior
 from avsctl_models.losses import Criterion
 from avsctl_models.outputs import SegmentationOutput
 from avsctl_models.pixel_decoders import DeformablePixelDecoder, FeaturePyramidPixelDecoder
 from avsctl_models.positions import sine_positions
-from avsctl_models.presets import preset_settings
+from avsctl_models.presets import class_count, resolved_settings
 from avsctl_models.prior import RobustAudioKeys, fuse_prior, prior_attention_mask
 from avsctl_models.queries import AudioQueries
 from avsctl_models.registry import register_model
@@ -47,8 +47,7 @@ class AAVS(SegmentationModel):
         prior_fusion: bool = False,
         prior_mask: bool = False,
     ):
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.pixel_decoder = pixel_decoder
         self.audio_projection = audio_projection
         self.queries = queries
@@ -56,7 +55,6 @@ class AAVS(SegmentationModel):
         self.decoder = decoder
         self.prior_fusion = prior_fusion
         self.prior_mask = prior_mask
-        self.spec = {}
 
     @property
     def uses_prior(self) -> bool:
@@ -80,34 +78,6 @@ class AAVS(SegmentationModel):
         criterion = Criterion(self.num_classes, points=self.spec["settings"]["loss_points"])
         return criterion.to(self.queries.positions.device)
 
-    def forward(
-        self,
-        frames: Tensor,
-        audio: Tensor | None,
-        prior: Tensor | None = None,
-        *,
-        lengths: Sequence[int] | None = None,
-        intermediates: bool = False,
-    ) -> SegmentationOutput:
-        """Predict classes and masks; every frame for itself.
-
-        Args:
-            frames: (N, 3, H, W) normalised by `normalize`.
-            audio: (N, D) one embedding per frame; None for a model that hears nothing.
-            prior: (N, h, w) probability in [0, 1] that a pixel sounds, any size; None leaves its uses out.
-            lengths: Frames of each clip, N in all; they change nothing here.
-            intermediates: Whether to keep inner tensors: `backbone` and `pixel_decoder` (lists of maps),
-                `mask_features`, `mask_features_with_prior`, `audio`, `queries`, `key_positions`, `values`,
-                `attention_masks` (True is blocked), `queries_normed`, `queries_last`.
-        Raises: ValueError: If shapes don't fit, or audio or prior is given to a model without use for it.
-        """
-        check_frames(frames)
-        check_sound_and_prior(self, len(frames), audio, prior, lengths)
-        size = (frames.shape[-2], frames.shape[-1])
-        return self.from_features(
-            self.backbone(frames), audio, prior, lengths=lengths, size=size, intermediates=intermediates
-        )
-
     def from_features(
         self,
         features: list[Tensor],
@@ -118,11 +88,11 @@ class AAVS(SegmentationModel):
         size: tuple[int, int],
         intermediates: bool = False,
     ) -> SegmentationOutput:
-        """Predict from the backbone's maps; see `forward`.
+        """Predict classes and masks from the backbone's maps, every frame for itself; see `SegmentationModel`.
 
-        Args:
-            features: Four maps (N, C, h, w), as `backbone(frames)` gives them.
-            size: (H, W) of the frames.
+        Intermediates: `backbone` and `pixel_decoder` (lists of maps), `mask_features`, `mask_features_with_prior`,
+        `audio`, `queries`, `key_positions`, `values`, `attention_masks` (True is blocked), `queries_normed`,
+        `queries_last`.
         """
         check_sound_and_prior(self, len(features[0]), audio, prior, lengths)
         maps, mask_features = self.pixel_decoder(features)
@@ -154,16 +124,7 @@ class AAVS(SegmentationModel):
     def loss(
         self, output: SegmentationOutput, labels: Tensor, labelled: Tensor, *, lengths: Sequence[int] | None = None
     ) -> dict[str, Tensor]:
-        """Compute the training loss of the frames that have a label.
-
-        Args:
-            output: Predictions for all N frames.
-            labels: (N, s, s) uint8 class indices, 255 for pixels that belong to nothing.
-            labelled: (N,) bool, whether a frame has a label.
-            lengths: Frames of each clip; they change nothing here.
-        Returns: "loss", to be minimised, and its parts, see `Criterion`.
-        Raises: ValueError: If no frame has a label.
-        """
+        """Compute the loss of every prediction against the best matching targets, see `Criterion`."""
         if not labelled.all():
             output, labels = output.select(labelled), labels[labelled]
         return self.criterion()(output, targets_from_labels(labels, output.input_size))
@@ -210,12 +171,8 @@ def build_aavs(*, preset: str, task: str, num_classes: int | None, audio_dim: in
         overrides: Any setting of the preset, by name; see `presets.py`.
     Raises: ValueError: If a name or a value doesn't exist or fit.
     """
-    settings = preset_settings("aavs", preset, task)
-    unknown = sorted(set(overrides) - set(settings))
-    if unknown:
-        raise ValueError(f"aavs has no setting {unknown[0]!r}; there are: {', '.join(sorted(settings))}")
-    settings.update(overrides)
-    classes = num_classes if num_classes is not None else {"avs": 2, "avss": 71}[task]
+    settings = resolved_settings("aavs", preset, task, overrides)
+    classes = class_count(task, num_classes)
     backbone = build_backbone(
         settings["backbone"],
         image_size=settings["image_size"],

@@ -145,6 +145,7 @@ def build_backbone(
     options: dict | None = None,
     adapters: bool = False,
     drop_path: float = 0.0,
+    drop_path_rate: float = 0.0,
     normalization: str = "imagenet",
 ) -> Backbone:
     """Build a backbone by its timm name, with random weights; nothing is ever downloaded.
@@ -154,8 +155,8 @@ def build_backbone(
         image_size: Usual height and width of the frames, in pixels.
         options: Passed on to timm, for instance `embed_dim` and `depths` of a Swin.
         adapters: Residual adapters, Swin only.
-        drop_path: Constant stochastic depth on Swin's attention branch; other networks take it as
-            `drop_path_rate` through `options`.
+        drop_path: Constant stochastic depth on Swin's attention branch.
+        drop_path_rate: Stochastic depth of other networks, which grows to this with depth.
         normalization: "imagenet", or "symmetric" for RGB / 127.5 - 1.
     Raises: ValueError: If timm doesn't know the name, strides are missing, or adapters are asked of another
         network than Swin.
@@ -178,6 +179,8 @@ def build_backbone(
         return SwinBackbone(swin, adapters=adapters, drop_path=drop_path, normalization=normalization)
     if adapters:
         raise ValueError(f"Backbone adapters exist for Swin only, not for {name}")
+    if drop_path_rate:
+        options = {"drop_path_rate": drop_path_rate, **options}
     try:
         network = timm.create_model(name, pretrained=False, features_only=True, **options)
     except (RuntimeError, AttributeError, TypeError) as error:

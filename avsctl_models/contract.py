@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from avsctl_models.backbones import Backbone
+from avsctl_models.inputs import check_frames, check_sound_and_prior
 from avsctl_models.outputs import Output
 
 
@@ -22,8 +23,12 @@ class SegmentationModel(nn.Module, ABC):
         spec: What the model can be built from again: name, preset, task, num_classes, audio_dim and settings.
     """
 
-    backbone: Backbone
     spec: dict[str, Any]
+
+    def __init__(self, backbone: Backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.spec = {}
 
     @property
     def image_size(self) -> int:
@@ -49,7 +54,6 @@ class SegmentationModel(nn.Module, ABC):
         """Scale RGB frames (N, 3, H, W), uint8 or float from 0 to 255, as the backbone expects them."""
         return self.backbone.normalize(frames)
 
-    @abstractmethod
     def forward(
         self,
         frames: Tensor,
@@ -57,6 +61,7 @@ class SegmentationModel(nn.Module, ABC):
         prior: Tensor | None = None,
         *,
         lengths: Sequence[int] | None = None,
+        intermediates: bool = False,
     ) -> Output:
         """Predict from frames.
 
@@ -64,9 +69,16 @@ class SegmentationModel(nn.Module, ABC):
             frames: (N, 3, H, W) normalised by `normalize`.
             audio: (N, D) one embedding per frame; None for a model that hears nothing.
             prior: (N, h, w) probability in [0, 1] that a pixel sounds, any size; None leaves its uses out.
-            lengths: Frames of each clip, N in all; None for one clip.
+            lengths: Frames of each clip, N in all; None for one clip. A model that looks at every frame alone makes
+                no use of it.
+            intermediates: Whether to keep inner tensors; which, `from_features` says.
         Raises: ValueError: If shapes don't fit, or audio or prior is given to a model without use for it.
         """
+        check_frames(frames)
+        check_sound_and_prior(self, len(frames), audio, prior, lengths)
+        size = (frames.shape[-2], frames.shape[-1])
+        features = self.backbone(frames)
+        return self.from_features(features, audio, prior, lengths=lengths, size=size, intermediates=intermediates)
 
     @abstractmethod
     def from_features(
@@ -77,6 +89,7 @@ class SegmentationModel(nn.Module, ABC):
         *,
         lengths: Sequence[int] | None = None,
         size: tuple[int, int],
+        intermediates: bool = False,
     ) -> Output:
         """Predict from the backbone's maps; see `forward`.
 
@@ -100,12 +113,14 @@ class SegmentationModel(nn.Module, ABC):
         Raises: ValueError: If no frame has a label.
         """
 
-    @abstractmethod
     def trainable_names(self, phase: int) -> list[str]:
-        """Names of the parameters that the published recipe trains in phase 1 or 2.
+        """Names of the parameters that the published recipe trains in phase 1, all but the backbone's, or 2, all.
 
         Raises: ValueError: If `phase` is neither.
         """
+        if phase not in (1, 2):
+            raise ValueError(f"phase must be 1 or 2, not {phase}")
+        return [name for name, _ in self.named_parameters() if phase == 2 or not name.startswith("backbone.")]
 
     def zero_backbone_adapters(self) -> None:
         """Set the backbone's adapters to zero, as phase 1 has them: what is left is the pretrained one."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from avsctl_models.contract import SegmentationModel
+if TYPE_CHECKING:  # which imports this module
+    from avsctl_models.contract import SegmentationModel
 
 
 def check_frames(frames: Tensor) -> None:
@@ -16,6 +18,15 @@ def check_frames(frames: Tensor) -> None:
     """
     if frames.ndim != 4 or frames.shape[1] != 3:
         raise ValueError(f"frames must be (N, 3, H, W), not {tuple(frames.shape)}")
+
+
+def check_image_size(size: tuple[int, int]) -> None:
+    """Refuse frames whose height or width the coarsest map, of stride 32, does not divide.
+
+    Raises: ValueError: With the size there is.
+    """
+    if any(side % 32 or side < 32 for side in size):
+        raise ValueError(f"frames of {size[0]}x{size[1]} do not fit: height and width must be multiples of 32")
 
 
 def check_sound_and_prior(

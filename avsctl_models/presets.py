@@ -4,6 +4,32 @@ from __future__ import annotations
 
 TASKS = ("avs", "avss")
 
+_PVT = {"backbone": "pvt_v2_b5", "backbone_options": {}, "drop_path": 0.1, "normalization": "imagenet"}
+_RESNET = {"backbone": "resnet50", "backbone_options": {}, "drop_path": 0.0, "normalization": "imagenet"}
+# The network and size of AAVS in "tiny"; widths are such that a step of training takes about as long as its.
+_TINY = {
+    "image_size": 96,
+    "backbone": "test_resnet",
+    "backbone_options": {},
+    "drop_path": 0.0,
+    "normalization": "imagenet",
+}
+
+_TPAVI = {
+    "hidden_dim": 256,
+    "head_hidden": [128, 32],
+    "attention": "va",
+    "attention_levels": [0, 1, 2, 3],
+    "window": 5,
+    "audio_relu": True,
+    "audio_loss_weight": 0.5,
+}
+_TPAVI_TASKS = {
+    # Published without an audio loss for S4; for MS3 it is that of avss.
+    "avs": {"prior_fusion": False, "audio_loss": None},
+    "avss": {"prior_fusion": True, "audio_loss": {"distance": "kl"}},
+}
+
 # "all" holds for both tasks; what stands under a task is laid over it.
 PRESETS: dict[str, dict[str, dict[str, dict]]] = {
     "aavs": {
@@ -76,7 +102,12 @@ PRESETS: dict[str, dict[str, dict[str, dict]]] = {
             "avs": {"queries": 8, "prior_fusion": False, "prior_mask": False, "prior_keys": False},
             "avss": {"queries": 20, "prior_fusion": True, "prior_mask": True, "prior_keys": True},
         },
-    }
+    },
+    "tpavi": {
+        "pvt": {"all": {**_TPAVI, **_PVT, "image_size": 224}, **_TPAVI_TASKS},
+        "r50": {"all": {**_TPAVI, **_RESNET, "image_size": 224}, **_TPAVI_TASKS},
+        "tiny": {"all": {**_TPAVI, **_TINY, "hidden_dim": 48, "head_hidden": [32, 16]}, **_TPAVI_TASKS},
+    },
 }
 
 
@@ -102,6 +133,23 @@ def preset_settings(name: str, preset: str, task: str) -> dict:
         raise ValueError(f"{name} has no preset {preset!r}; there are: {', '.join(presets)}")
     layers = PRESETS[name][preset]
     return {**layers["all"], **layers[task]}
+
+
+def resolved_settings(name: str, preset: str, task: str, overrides: dict) -> dict:
+    """A preset's settings with some of them replaced.
+
+    Raises: ValueError: If there is no such model, preset, task or setting.
+    """
+    settings = preset_settings(name, preset, task)
+    unknown = sorted(set(overrides) - set(settings))
+    if unknown:
+        raise ValueError(f"{name} has no setting {unknown[0]!r}; there are: {', '.join(sorted(settings))}")
+    return {**settings, **overrides}
+
+
+def class_count(task: str, num_classes: int | None) -> int:
+    """Number of classes with the background; None is that of AVSBench, 2 or 71."""
+    return num_classes if num_classes is not None else {"avs": 2, "avss": 71}[task]
 
 
 def split_name(name: str, preset: str | None = None) -> tuple[str, str | None]:

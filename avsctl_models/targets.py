@@ -24,6 +24,23 @@ class Target:
     classes: Tensor
 
 
+def resize_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize label maps by nearest neighbour, as PIL does.
+
+    Args:
+        labels: (N, h, w) integer class indices.
+        size: (H, W) of the result.
+    Returns: (N, H, W) of the same type.
+    Raises: ValueError: If labels have another number of axes.
+    """
+    if labels.ndim != 3:
+        raise ValueError(f"labels must be (N, h, w), not {tuple(labels.shape)}")
+    if tuple(labels.shape[-2:]) == tuple(size):
+        return labels
+    resized = F.interpolate(labels[:, None].float(), size=tuple(size), mode="nearest-exact")
+    return resized[:, 0].to(labels.dtype)
+
+
 def targets_from_labels(labels: Tensor, size: tuple[int, int]) -> list[Target]:
     """Split label maps into one binary mask per value present.
 
@@ -33,11 +50,7 @@ def targets_from_labels(labels: Tensor, size: tuple[int, int]) -> list[Target]:
     Returns: One target per frame; background is an ordinary class with its own mask.
     Source: the released preprocessing of Stepping Stones (ECCV 2024), after MaskFormer's.
     """
-    if labels.ndim != 3:
-        raise ValueError(f"labels must be (N, h, w), not {tuple(labels.shape)}")
-    if tuple(labels.shape[-2:]) != tuple(size):
-        resized = F.interpolate(labels[:, None].float(), size=tuple(size), mode="nearest-exact")
-        labels = resized[:, 0].to(labels.dtype)
+    labels = resize_labels(labels, size)
     targets = []
     for label in labels:
         classes = torch.unique(label).long()

@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "Score runs on a split, with any prior and any change of the sound.",
     "experiment": "Run one of the paper's experiments, and write its table.",
     "visualize": "Draw the sounding objects over a video, with its sound.",
+    "weights": "List released weights, and fetch them by name.",
     "import-weights": "Convert released weights, and show what matched.",
     "status": "Show what the workspace holds and what to run next.",
 }

@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import click
@@ -139,6 +139,17 @@ def _report(error: Exception) -> int:
         return 2
     _print_error(f"{type(error).__name__}: {error}. This is a fault in avsctl; run again with --debug for the details.")
     return 1
+
+
+def exit_with_failures(failures: Sequence[Any], total: int, what: str) -> None:
+    """Where some of many inputs failed, list them on stderr, each with its `path` and `reason`, and exit with 1."""
+    if not failures:
+        return
+    for failure in failures:
+        named = str(failure.path) in failure.reason
+        _print_error(failure.reason if named else f"{failure.path}: {failure.reason}")
+    _print_error(f"{len(failures)} of {total} {what}, see above; the others are done")
+    raise click.exceptions.Exit(1)
 
 
 def _print_error(text: str) -> None:

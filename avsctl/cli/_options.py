@@ -9,13 +9,36 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from avsctl.caches.clips import SPLITS, SUBSETS
 from avsctl.cli._console import set_up_logging
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Workspace
+from avsctl_models.weights.released import fetched, released
 
 SEED_RANGE = click.IntRange(0, 2**31 - 1)
+
+
+class WeightsFile(click.ParamType):
+    """A file or folder of weights, `hf://owner/name`, or the name of released weights that were fetched."""
+
+    name = "weights"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if isinstance(value, Path) or value not in released() or Path(value).exists():
+            return Path(value)
+        found = fetched(released()[value])
+        if found is None:
+            raise AvsctlError(f"The weights {value} are not on this machine. Run 'avsctl weights fetch {value}' first.")
+        return found
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        names = [CompletionItem(name) for name in released() if name.startswith(incomplete)]
+        return [*names, CompletionItem(incomplete, type="file")]
+
+
+WEIGHTS = WeightsFile()
 
 
 def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from avsctl.cli._console import out, track
-from avsctl.cli._options import device_options, overwrite_option, subset_option
+from avsctl.cli._options import WEIGHTS, device_options, overwrite_option, subset_option
 from avsctl.configs import ABLATIONS, RECIPES, resolve_training
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Run, Workspace
@@ -101,7 +101,12 @@ NETWORK = (
         help="Of the backbone's input: ImageNet's mean and spread, or RGB / 127.5 - 1.",
         show_default=_BY_RECIPE,
     ),
-    click.option("--init-from", type=FILE, metavar="FILE", help="A model to start from; tensors that fit are taken."),
+    click.option(
+        "--init-from",
+        type=WEIGHTS,
+        metavar="FILE|NAME",
+        help="A model to start from, or a name of 'avsctl weights list'; tensors that fit are taken.",
+    ),
 )
 """The network and its first weights."""
 
@@ -112,7 +117,11 @@ max_steps_option = click.option("--max-steps", type=POSITIVE, help="Steps in an 
 
 RUN = (
     max_steps_option,
-    click.option("--resume", is_flag=True, help="Continue an unfinished run, exactly."),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Refuse to start a run anew. The same command goes on with its unfinished run anyway, exactly.",
+    ),
     click.option(
         "--checkpoint-minutes",
         type=click.FloatRange(0, min_open=True),

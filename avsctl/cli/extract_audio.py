@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from avsctl.cli._console import out, track
-from avsctl.cli._options import command, overwrite_option, workers_option
+from avsctl.cli._options import WEIGHTS, command, overwrite_option, workers_option
 from avsctl.workspace import Workspace
 from avsctl_models.audio.encoders import ENCODERS
 
@@ -22,14 +22,14 @@ from avsctl_models.audio.encoders import ENCODERS
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The encoder's released weights (.pth, .safetensors).",
+    type=WEIGHTS,
+    metavar="FILE|NAME",
+    help="The encoder's released weights (.pth, .safetensors), or a name of 'avsctl weights list'.",
 )
 @click.option(
     "--pca",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
+    type=WEIGHTS,
+    metavar="FILE|NAME",
     help="VGGish's PCA parameters: post-process as torch.hub's VGGish does. No released AVS model uses it.",
 )
 @click.option(

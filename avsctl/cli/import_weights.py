@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from avsctl.cli._console import out
-from avsctl.cli._options import json_option, output_options, overwrite_option
+from avsctl.cli._options import WEIGHTS, json_option, output_options, overwrite_option
 from avsctl.errors import AvsctlError
 
 SOURCES = ("mask2former-hf", "stepping-stones-avs", "stepping-stones-avss", "vggish", "auto")
@@ -30,7 +30,7 @@ log = logging.getLogger("avsctl")
 
 
 @click.command("import-weights")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE|NAME", type=WEIGHTS)
 @click.option("--from", "source", type=click.Choice(SOURCES), default="auto", show_default=True, help="Whose they are.")
 @click.option(
     "--config", type=click.Path(path_type=Path, dir_okay=False), metavar="JSON",
@@ -43,11 +43,12 @@ log = logging.getLogger("avsctl")
 @overwrite_option
 @json_option
 @output_options
-def command(file: str, source: str, config: Path | None, target: Path, overwrite: bool, as_json: bool) -> None:
+def command(file: Path, source: str, config: Path | None, target: Path, overwrite: bool, as_json: bool) -> None:
     """Convert released weights, and show what matched.
 
-    FILE is a .safetensors, .pth or .bin file, a folder in Hugging Face's format, or hf://owner/name. Nothing that
-    such a file may contain is run. If the model needs a tensor that FILE lacks, nothing is written.
+    FILE is a .safetensors, .pth or .bin file, a folder in Hugging Face's format, or hf://owner/name; NAME is one of
+    'avsctl weights list'. Nothing that such a file may contain is run. If the model needs a tensor that is not there,
+    nothing is written.
 
     Segmentation models go to train-avs and train-avss (--init-from), evaluate (--run) and visualize (--avs, --avss);
     all of these take unconverted files too. VGGish goes to extract-audio (--weights).

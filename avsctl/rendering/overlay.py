@@ -73,6 +73,32 @@ def draw_masks(
     return draw_labels(drawn, find_regions(mask), names, colours) if labels else drawn
 
 
+def draw_transparent(
+    size: tuple[int, int], index_mask: np.ndarray, names: Sequence[str], colours: np.ndarray, alpha: float = 0.5
+) -> np.ndarray:
+    """What `draw_masks` lays over a picture, alone on a transparent ground.
+
+    Args:
+        size: (width, height) of the layer.
+        The rest is as for `draw_masks`.
+    Returns: (height, width, 4) uint8 RGBA, alpha straight (not multiplied into the colours).
+    """
+    width, height = size
+    if not np.any(index_mask):
+        return np.zeros((height, width, 4), np.uint8)
+    # Over black and over white the same layer differs by what shines through it.
+    black, white = (
+        draw_masks(np.full((height, width, 3), ground, np.uint8), index_mask, names, colours, alpha)
+        for ground in (0, 255)
+    )
+    opacity = 255 - (white.astype(np.int16) - black).max(2).clip(0, 255)
+    rgba = np.zeros((height, width, 4), np.uint8)
+    solid = opacity > 0
+    rgba[solid, :3] = (black[solid] * 255.0 / opacity[solid, None]).clip(0, 255).round()
+    rgba[..., 3] = opacity
+    return rgba
+
+
 def draw_heat(rgb: np.ndarray, probability: np.ndarray) -> np.ndarray:
     """Lay a probability map over a darkened picture, dark violet (0) to light yellow (1), with its 0.5 line.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from avsctl.rendering.columns import shortened
 from avsctl.rendering.images import checked_rgb
 from avsctl.rendering.overlay import draw_heat, draw_masks, load_font, vivid
 
@@ -35,43 +36,63 @@ class SheetRow:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows over its frame: nothing, a probability map as heat, or class indices as masks with names.
+
+    Attributes:
+        heat: (h, w) in [0, 1] or uint8. mask: (h, w) class indices. absent: leaves the cell empty.
+    """
+
+    heat: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    absent: bool = False
+
+    @classmethod
+    def of_heat(cls, heat: np.ndarray | None) -> Cell:
+        """A probability map, an empty cell for None."""
+        return cls(heat=heat, absent=heat is None)
+
+    @classmethod
+    def of_mask(cls, mask: np.ndarray | None) -> Cell:
+        """A mask, an empty cell for None."""
+        return cls(mask=mask, absent=mask is None)
+
+
 def second_row(
     time: float | str,
     frame: np.ndarray,
+    cells: Sequence[Cell],
     names: Sequence[str],
     colours: np.ndarray,
     *,
-    prior: np.ndarray | None = None,
-    prediction: np.ndarray | None = None,
-    truth: np.ndarray | None = None,
-    columns: Sequence[str] = ("frame", "prior", "prediction"),
     note: str = "",
     cell_width: int = CELL_WIDTH,
 ) -> SheetRow:
-    """Draw one second: the frame, the prior as heat, and masks with names over it.
+    """Draw one second: the same frame in every cell, with what each lays over it.
 
     Args:
         time: Seconds or a text.
         frame: (H, W, 3) uint8.
         names, colours: As in `draw_masks`.
-        prior: (h, w) probability in [0, 1] or uint8. prediction, truth: (h, w) class indices.
-        columns: Which of `frame`, `prior`, `prediction`, `truth` to show; what is absent gives an empty cell.
         note: As in `SheetRow`.
         cell_width: The frame is brought to its size in a sheet of such cells first, for legible names.
-    Raises: ValueError: If a column is unknown or an array has a wrong shape.
+    Raises: ValueError: If an array has a wrong shape.
     """
     height, width = checked_rgb(frame).shape[:2]
     frame = np.array(_fitted(frame, *_cell_size(height, width, cell_width)))
-    drawn = {
-        "frame": lambda: frame,
-        "prior": lambda: None if prior is None else draw_heat(frame, prior),
-        "prediction": lambda: None if prediction is None else draw_masks(frame, prediction, names, colours),
-        "truth": lambda: None if truth is None else draw_masks(frame, truth, names, colours),
-    }
-    unknown = [column for column in columns if column not in drawn]
-    if unknown:
-        raise ValueError(f"a row has no column {unknown[0]!r}; there are {', '.join(drawn)}")
-    return SheetRow(time, [drawn[column]() for column in columns], note)
+    return SheetRow(time, [draw_cell(frame, cell, names, colours) for cell in cells], note)
+
+
+def draw_cell(
+    frame: np.ndarray, cell: Cell, names: Sequence[str], colours: np.ndarray, alpha: float = 0.5
+) -> np.ndarray | None:
+    """The frame with what a cell lays over it, None for an empty cell."""
+    if cell.absent:
+        return None
+    if cell.heat is not None:
+        return draw_heat(frame, cell.heat)
+    return frame if cell.mask is None else draw_masks(frame, cell.mask, names, colours, alpha)
 
 
 def contact_sheet(
@@ -181,7 +202,8 @@ def _block(image, draw, rows, titles, x: int, y: int, layout: _Layout) -> None:
     width, height = layout.cell
     for column, title in enumerate(titles):
         left = x + _TIME_WIDTH + column * (width + _GAP)
-        draw.text((left, y), _shortened(draw, title, width, 15), _INK, font=load_font(15))
+        heading = shortened(title, lambda text: load_font(15).getlength(text) <= width)
+        draw.text((left, y), heading, _INK, font=load_font(15))
     y += 26
     for row in rows:
         time = row.time if isinstance(row.time, str) else _clock(row.time)

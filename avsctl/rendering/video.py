@@ -31,6 +31,7 @@ MAX_SECONDS = 3600.0
 """Longer videos are refused: the sound is held in memory, and absurd lengths come from broken time stamps."""
 
 _NOT_BT601 = (1, 4, 7)  # FFmpeg's numbers for BT.709, FCC and SMPTE 240M
+_SAME = 1e-6  # seconds by which the same moment may differ between clocks
 _log = logging.getLogger(__name__)
 
 
@@ -72,17 +73,27 @@ class FrameStream:
     """Iterate (seconds, (H, W, 3) uint8 RGB) in the order of showing, with one frame in memory at a time.
 
     Frames that can't be decoded are left out; after the iteration `lost` counts them (packets that failed,
-    plus what a cut-off file promised and lacks) and `shown` counts the frames given.
+    plus what a cut-off file promised and lacks) and `shown` counts the frames given. Of a stretch, frames before
+    `begin` are decoded, for the others depend on them, but not converted, which is most of the work.
     """
 
     info: VideoInfo
     max_pixels: int = MAX_PIXELS
+    begin: float = 0.0
+    end: float | None = None
     lost: int = field(default=0, init=False)
     shown: int = field(default=0, init=False)
+    _decoded: int = field(default=0, init=False)
+
+    @property
+    def expected(self) -> int:
+        """How many frames the file lists for the stretch."""
+        times, end = self.info.times, np.inf if self.end is None else self.end
+        return int(np.count_nonzero((times >= self.begin - _SAME) & (times < end - _SAME)))
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        self.lost, self.shown = self.info.missing, 0
-        last = -1.0
+        self.lost, self.shown = self.info.missing if self.end is None else 0, 0
+        last, self._decoded = -1.0, 0
         with open_container(self.info.path) as container:
             stream = picture_stream(container, self.info.path)
             _limit(stream, self.max_pixels)
@@ -91,6 +102,11 @@ class FrameStream:
                 if seconds < 0:  # before the start an edit list sets: decoded only for the frames after it
                     continue
                 last = seconds
+                self._decoded += 1
+                if seconds < self.begin - _SAME:
+                    continue
+                if self.end is not None and seconds >= self.end - _SAME:
+                    break
                 self.shown += 1
                 yield seconds, _as_shown(frame, self.info)
         if self.lost:
@@ -102,11 +118,11 @@ class FrameStream:
     def _seconds(self, frame: av.VideoFrame, time_base: Fraction, last: float) -> float:
         step = 1.0 / self.info.fps
         if not self.info.has_times:
-            return self.shown * step
+            return self._decoded * step
         if frame.pts is None:
-            return max(last, 0.0) + (step if self.shown else 0.0)
+            return max(last, 0.0) + (step if self._decoded else 0.0)
         seconds = float(frame.pts * time_base) - self.info.start
-        if seconds < -1e-6:
+        if seconds < -_SAME:
             return -1.0
         return max(seconds, 0.0) if seconds > last else last + min(step, 1e-3)
 
@@ -146,8 +162,10 @@ def open_video(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_seconds: f
     )
 
 
-def read_frames(source: str | Path | VideoInfo, *, max_pixels: int = MAX_PIXELS) -> FrameStream:
-    """Stream a video's frames, upright and in the order of showing, with their own times.
+def read_frames(
+    source: str | Path | VideoInfo, *, max_pixels: int = MAX_PIXELS, begin: float = 0.0, end: float | None = None
+) -> FrameStream:
+    """Stream a video's frames shown in [begin, end) seconds, upright and in the order of showing, with their own times.
 
     Frames have the size of `VideoInfo` throughout, even if the file changes size on the way. Damaged packets
     are skipped and counted in the stream's `lost`.
@@ -155,7 +173,7 @@ def read_frames(source: str | Path | VideoInfo, *, max_pixels: int = MAX_PIXELS)
     Raises: AvsctlError: As `open_video`.
     """
     info = source if isinstance(source, VideoInfo) else open_video(source, max_pixels=max_pixels)
-    return FrameStream(info, max_pixels)
+    return FrameStream(info, max_pixels, begin, end)
 
 
 def _scan(container, stream) -> tuple[av.VideoFrame | None, list[int | None], int, float]:

@@ -109,17 +109,9 @@ def _tasks(workspace: Workspace, config: EvaluateConfig, clips: ClipCache) -> li
 
 
 def _task_of(workspace: Workspace, name: str) -> str:
-    if (Path(name) / "record.json").exists():
-        return Run(Path(name)).task
     if Path(name).is_file():
         raise AvsctlError(f"{name} is a checkpoint without a run's record. Add --task avs or --task avss.")
-    tasks = [task for task in TASKS if (workspace.run_folder(task, name) / "record.json").exists()]
-    if len(tasks) > 1:
-        raise AvsctlError(f"There is a run {name} of each task. Add --task avs or --task avss.")
-    if not tasks:
-        known = ", ".join(f"{run.task}/{run.name}" for run in workspace.runs()) or "none"
-        raise AvsctlError(f"No run named {name}. Runs of this workspace: {known}.")
-    return tasks[0]
+    return workspace.task_of(name)
 
 
 def _avs_job(workspace: Workspace, config: EvaluateConfig, clips: ClipCache, indices: list[int]) -> Job:

@@ -61,7 +61,8 @@ def train(
     """Train one model and keep its best epoch.
 
     Args:
-        resume: continue an unfinished run, with exactly the result of an uninterrupted one.
+        resume: insist on continuing a run that is there; an unfinished one is continued anyway, with exactly the
+            result of an uninterrupted one.
         overwrite: start again where a run of this name is.
         workers: processes that read clips; 0 reads in this one.
     Returns: the run's folder.
@@ -110,8 +111,7 @@ def train(
         checkpoint_minutes=checkpoint_minutes,
         track=track,
     )
-    commit(trainer.position)
-    trainer.run(resume=resume and trainer.last.exists())
+    trainer.run(resume=trainer.last.exists())
     return folder
 
 
@@ -188,6 +188,8 @@ def validate(model: SegmentationModel, samples: ClipSamples, config: TrainConfig
 def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> Path | None:
     """Take the run's folder; None if the run is complete and there is nothing to do."""
     if not (folder / "record.json").exists() or overwrite:
+        if resume:
+            raise AvsctlError(f"No run to continue at {folder}. Leave --resume out to start it.")
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("record.json", "last.safetensors", "model.safetensors", "timing.json", "curve.png"):
             (folder / name).unlink(missing_ok=True)
@@ -204,8 +206,7 @@ def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> 
             f"{folder} is a run with other options ({', '.join(differs)}). "
             "Add --overwrite to replace it, or choose another --seed."
         )
-    if not resume:
-        raise AvsctlError(f"{folder} is an unfinished run. Add --resume to continue it, or --overwrite to start again.")
+    log.info("%s is unfinished: going on with it (--overwrite would start again)", folder)
     return folder
 
 

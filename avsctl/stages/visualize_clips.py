@@ -1,4 +1,4 @@
-"""Clips of the workspace with their ground truth beside what is predicted: sheets, overlays and a JSON.
+"""Clips of the workspace with their ground truth beside what is predicted: sheets, videos and a JSON.
 
 `clips.json`, keys that stay as they are; `models`, `versions`, `fingerprint`, `notes` and `outputs` as in the JSON of
 a video (see `visualize_record`):
@@ -6,45 +6,37 @@ a video (see `visualize_record`):
 | key | meaning |
 |---|---|
 | format, format_version | `avsctl-visualization-clips`, 1 |
-| options | split, subset, clips, seed, alpha, prior_form, precision |
+| options | split, subset, clips, seed, classes, only, alpha, prior_form, precision |
 | labelled_seconds, same_classes | seconds with a label, and those where prediction and label hold the same classes |
-| clips | one per clip: uid, subset, split, overlay, sheets, classes and frames as for a video |
+| clips | one per clip: uid, subset, split, overlay (or null), sheets, classes and frames as for a video |
 
-Each entry of a clip's frames has `truth` beside `classes`: name and area, or null where the second has no label.
+Each entry of a clip's frames has `truth` beside `classes`: name and area, or null where the second has no label. Of a
+comparison the format is `avsctl-comparison-clips`; `runs` holds the label and models of each run with its own
+`same_classes`, and each clip has `video` (or null), `truth` (of each second) and `runs` (label, classes and frames of
+each).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of, write_json
 from avsctl.caches.header import check_made_from
-from avsctl.data.labels import read_label
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
-from avsctl.rendering.images import decode_rgb
-from avsctl.rendering.overlay import draw_masks
-from avsctl.rendering.sheet import SheetRow, second_row
-from avsctl.rendering.video_writer import VideoWriter
-from avsctl.stages.extract_audio import read_wave
-from avsctl.stages.visualize_keys import FRAMES_AT_ONCE, MAX_SIDE, KeyMaps, fitted_size, key_maps, mask_between
-from avsctl.stages.visualize_models import Checkpoint, Segmenter, choose_checkpoints, default_prior_form
-from avsctl.stages.visualize_output import Drawn, describe, finished, whole_outputs
-from avsctl.stages.visualize_record import MIN_AREA, Timeline, presences, versions
-from avsctl.stages.visualize_sheets import SheetPages
+from avsctl.stages.visualize_cast import Cast, Choice, choose
+from avsctl.stages.visualize_clip import ClipPainter, has_class
+from avsctl.stages.visualize_output import Drawn, finished, whole_outputs
+from avsctl.stages.visualize_record import versions
 from avsctl.workspace import Workspace
-
-MIN_SIDE = 480
-"""Smaller pictures are enlarged to this long side, so that names in them can be read."""
 
 
 def visualize_clips(
@@ -56,6 +48,9 @@ def visualize_clips(
     seed: int = 0,
     avs: str | None = None,
     avss: str | None = None,
+    compare: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    only: str | None = None,
     prior_form: str | None = None,
     out: Path | None = None,
     alpha: float = 0.5,
@@ -68,203 +63,115 @@ def visualize_clips(
 
     Writes the folder `clips-<split>` (or `clips-<split>-<subset>`) into `out`, whole or not at all: for each clip
     `<uid>-sheet.png` and `<uid>-overlay.mp4` (each frame for its second, with the clip's sound), `summary.png` with a
-    row per clip, and `clips.json`.
+    row per clip, and `clips.json`. Clips without a label have no column for the ground truth. A comparison writes
+    `compare-<split>…` with a column for each run, its videos named `<uid>-compare.mp4`.
 
     Args:
         split, subset: of the clips; `all` takes every one. count: how many are drawn by lot with `seed`.
-        The rest is as for `visualize_video`.
+        classes: names of the classes to show; where there are labels, clips that have one of them are taken.
+        compare, only: as for `VideoOptions`. The rest is as for `visualize_video`.
     Raises: AvsctlError: If a cache is missing, a run doesn't fit it, or files are in the way.
     """
     clips, audio = ClipCache(workspace.clips), AudioCache(workspace.audio)
     check_made_from(audio.path, audio.header["inputs"], "clips", clips.fingerprint)
-    indices = clips.select(split=split, subset=subset)
-    chosen = np.random.default_rng(seed).choice(indices, min(count, len(indices)), replace=False)
-    first, second = choose_checkpoints(workspace, avs=avs, avss=avss, subset=subset)
-    second = _fitting(second, clips, named=avss is not None)
-    form = prior_form or default_prior_form(second)
-    options = {"split": split, "subset": subset, "clips": count, "seed": seed, "alpha": alpha, "prior_form": form}
-    options["precision"] = precision
-    models = {"avs": describe(first), "avss": describe(second)}
-    weights = {task: model and model["sha256"] for task, model in models.items()}
-    plan = {"clips": clips.fingerprint, "audio": audio.fingerprint, "weights": weights, "options": options}
+    chosen = _by_lot(clips, clips.select(split=split, subset=subset), count, seed, classes)
+    labelled = any(clips.labelled(clip).any() for clip in chosen)
+    choices = choose(workspace, avs=avs, avss=avss, compare=compare, subset=subset)
+    choices = [_fitting(choice, clips, labelled, named=bool(avss or compare)) for choice in choices]
+    form = prior_form if compare else choices[0].prior_form(prior_form)
+    options = {
+        "split": split, "subset": subset, "clips": count, "seed": seed, "classes": list(classes), "only": only,
+        "alpha": alpha, "prior_form": form, "precision": precision,
+    }  # fmt: skip
+    models = [choice.describe() for choice in choices]
+    plan = {
+        "clips": clips.fingerprint, "audio": audio.fingerprint, "options": options,
+        "weights": [{task: model and model["sha256"] for task, model in one.items()} for one in models],
+        "labels": [choice.label for choice in choices] if compare else [],
+    }  # fmt: skip
     fingerprint = hash_of(json.dumps(plan, sort_keys=True))
     out = out or workspace.visualizations
-    name = f"clips-{split}" if subset == "all" else f"clips-{split}-{subset}"
+    name = "-".join(["compare" if compare else "clips", split, *([] if subset == "all" else [subset])])
     record = out / name / "clips.json"
     done = finished(record, fingerprint, [out / name], overwrite)
     if done is not None:
         return _drawn(record, done, fresh=False)
-    segmenter = Segmenter(first, second, clips=clips, audio=audio, prior_form=form, device=device, precision=precision)
-    for model in models.values():
-        if model:
-            model["encoder"] = audio.encoder
+    cast = Cast(
+        choices, classes=classes, clips=clips, labelled=labelled, audio=audio, prior_form=prior_form, device=device,
+        precision=precision,
+    )  # fmt: skip
+    for model in (model for one in models for model in one.values() if model):
+        model["encoder"] = audio.encoder
     with whole_outputs(out, name, [out / name]) as hidden:
         folder = hidden / name
         folder.mkdir()
-        content = _Work(clips, audio, segmenter, folder, alpha, f"{name}, seed {seed}").run(sorted(chosen), track)
+        title = f"{name}, seed {seed}"
+        painter = ClipPainter(clips, audio, cast, folder, alpha, title, only, labelled, bool(compare))
+        content = _content(painter, sorted(chosen), models, track)
         if len(chosen) < count:
             content["notes"].append(f"there are only {len(chosen)} such clips")
-        content |= {"fingerprint": fingerprint, "models": models, "options": options, "versions": versions()}
+        content |= {"fingerprint": fingerprint, "options": options, "versions": versions()}
         write_json(folder / record.name, content)
     return _drawn(record, content, fresh=True)
 
 
-def _fitting(second: Checkpoint | None, clips: ClipCache, *, named: bool) -> Checkpoint | None:
-    """Stage 2 if it knows the clips' classes; labels without classes are compared with stage 1 alone."""
-    if second is None or (clips.label_kind == "binary" and not named):
-        return None
-    if second.run and list(second.run.record["classes"]) != clips.classes:
+def _by_lot(clips: ClipCache, indices: list[int], count: int, seed: int, classes: Sequence[str]) -> list[int]:
+    lot = np.random.default_rng(seed)
+    wanted = {clips.classes.index(name) for name in classes if name in clips.classes}
+    if not wanted or not any(clips.labelled(clip).any() for clip in indices):
+        return lot.choice(indices, min(count, len(indices)), replace=False).tolist()
+    order = lot.permutation(indices).tolist()
+    chosen = []
+    for clip in order:
+        if has_class(clips, clip, wanted):
+            chosen.append(clip)
+        if len(chosen) == count:
+            break
+    if not chosen:
+        names = ", ".join(classes)
+        raise AvsctlError(f"None of the {len(order)} clips is labelled with {names}. Choose other --classes.")
+    return chosen
+
+
+def _fitting(choice: Choice, clips: ClipCache, labelled: bool, *, named: bool) -> Choice:
+    """A choice whose stage 2 knows the clips' classes; labels without classes are compared with stage 1 alone."""
+    second = choice.second
+    if second is None or not labelled:
+        return choice
+    if clips.label_kind == "binary" and not named:
+        return replace(choice, second=None)
+    if second.run and clips.label_kind == "semantic" and list(second.run.record["classes"]) != clips.classes:
         raise AvsctlError(
-            f"{second.name} doesn't know the classes of {clips.path}. Choose another --avss, or train one on these "
-            f"clips with 'avsctl train-avss'."
+            f"{second.name} doesn't know the classes of {clips.path}. Choose another run with --avss or --compare, or "
+            f"train one on these clips with 'avsctl train-avss'."
         )
-    return second
+    return choice
+
+
+def _content(
+    painter: ClipPainter, chosen: list[int], models: Sequence[Mapping[str, Any]], track: Track
+) -> dict[str, Any]:
+    entries = [painter.draw(clip, number) for number, clip in enumerate(track(chosen, "clips"), start=1)]
+    painter.finish()
+    content = {"format_version": 1, "clips": entries, "notes": painter.notes, "outputs": painter.outputs}
+    if not painter.compare:
+        content["labelled_seconds"], (same,) = painter.labelled_seconds, painter.same_classes
+        return {"format": "avsctl-visualization-clips", "models": models[0], "same_classes": same, **content}
+    runs = [
+        {"label": panel.label, "models": one, "same_classes": same}
+        for panel, one, same in zip(painter.cast.panels, models, painter.same_classes, strict=True)
+    ]
+    content |= {"labelled_seconds": painter.labelled_seconds, "runs": runs}
+    return {"format": "avsctl-comparison-clips", **content}
 
 
 def _drawn(record: Path, content: dict[str, Any], *, fresh: bool) -> Drawn:
     files = [record.parent / name for name in content["outputs"]]
-    same, labelled = content["same_classes"], content["labelled_seconds"]
-    text = f"{len(content['clips'])} clips: exactly the labelled classes in {same} of {labelled} labelled seconds"
-    return Drawn(record, content, [*files, record], text, fresh)
-
-
-@dataclass
-class _Work:
-    """Predicts and draws clip after clip."""
-
-    clips: ClipCache
-    audio: AudioCache
-    segmenter: Segmenter
-    folder: Path
-    alpha: float
-    title: str
-    outputs: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def run(self, chosen: list[int], track: Track) -> dict[str, Any]:
-        overview = self._pages("summary", self.title)
-        entries = [self._clip(clip, number, overview) for number, clip in enumerate(track(chosen, "clips"), start=1)]
-        overview.flush()
-        frames = [frame for entry in entries for frame in entry["frames"] if frame["truth"] is not None]
-        return {
-            "format": "avsctl-visualization-clips",
-            "format_version": 1,
-            "labelled_seconds": len(frames),
-            "same_classes": sum(_names(frame["truth"]) == _names(frame["classes"]) for frame in frames),
-            "clips": entries,
-            "notes": self.notes,
-            "outputs": [*overview.files, *self.outputs],
-        }
-
-    def _pages(self, name: str, title: str) -> SheetPages:
-        last = "prediction" if self.segmenter.second else "sounding"
-        titles = ["frame", "ground truth", *(["stage-1 prior"] if self.segmenter.first else []), last]
-        return SheetPages(self.folder, name, titles, self.segmenter.names, self.segmenter.colours, title)
-
-    def _clip(self, clip: int, number: int, overview: SheetPages) -> dict[str, Any]:
-        uid, names = self.clips.uids[clip], self.segmenter.names
-        pictures, truths = self._pictures(clip), self._truths(clip)
-        prior, keys, timeline = self._predict(clip, pictures)
-        file = uid.replace("/", "_")
-        pages = self._pages(f"{file}-sheet", f"{uid} ({self.clips.subsets[clip]}, {self.clips.splits[clip]})")
-        size = pictures[0].shape[1::-1]
-        masks = [mask_between(key, size) for key in keys]
-        for second, picture in enumerate(pictures):
-            row = self._row(float(second), picture, truths[second], prior[second], masks[second])
-            pages.add(row, [mask for mask in (truths[second], masks[second]) if mask is not None])
-        pages.flush()
-        shown = _telling_second(truths)
-        note = f"{self.clips.subsets[clip]}\n{uid}"
-        row = self._row(f"{number}", pictures[shown], truths[shown], prior[shown], masks[shown], note)
-        overview.add(row, [mask for mask in (truths[shown], masks[shown]) if mask is not None])
-        self._overlay(clip, self.folder / f"{file}-overlay.mp4", pictures, keys)
-        self.outputs += [*pages.files, f"{file}-overlay.mp4"]
-        frames = timeline.frames()
-        for frame, truth in zip(frames, truths, strict=True):
-            del frame["mask"]
-            frame["truth"] = None if truth is None else _areas(truth, names)
-        return {
-            "uid": uid, "subset": self.clips.subsets[clip], "split": self.clips.splits[clip],
-            "overlay": f"{file}-overlay.mp4", "sheets": pages.files, "frames": frames,
-            "classes": timeline.classes(float(len(pictures))),
-        }  # fmt: skip
-
-    def _pictures(self, clip: int) -> list[np.ndarray]:
-        """The clip's frames as they are stored."""
-        return [decode_rgb(data) for data in self.clips.frame_bytes(clip)]
-
-    def _truths(self, clip: int) -> list[np.ndarray | None]:
-        """(H, W) class indices of each second, None where it has no label."""
-        labels = [read_label(data) if data else None for data in self.clips.label_bytes(clip)]
-        if self.segmenter.second:
-            return labels
-        return [None if label is None else (label != 0).astype(np.uint8) for label in labels]
-
-    def _predict(self, clip: int, pictures: list[np.ndarray]) -> tuple[list, list[KeyMaps], Timeline]:
-        embedding = self.audio.embedding(self.clips.uids[clip])
-        if len(embedding) != len(pictures):
-            raise AvsctlError(
-                f"Clip {self.clips.uids[clip]} has {len(pictures)} frames but {len(embedding)} audio embeddings. "
-                f"Run 'avsctl extract-audio --overwrite'."
-            )
-        timeline = Timeline(self.segmenter.names, self.segmenter.colours)
-        priors, keys = [], []
-        for start in range(0, len(pictures), FRAMES_AT_ONCE):
-            part = slice(start, start + FRAMES_AT_ONCE)
-            frames = [self.segmenter.shrink(picture) for picture in pictures[part]]
-            seen = self.segmenter.predict(frames, {self.audio.encoder: embedding[part].astype(np.float32)})
-            priors += [None] * len(frames) if seen.prior is None else list(seen.prior)
-            for number, entries in enumerate(presences(seen.maps)):
-                timeline.add(float(start + number), entries)
-                keys.append(key_maps(float(start + number), seen.maps[number], entries))
-        return priors, keys, timeline
-
-    def _row(self, time: float | str, picture, truth, prior, mask, note: str = "") -> SheetRow:
-        columns = ("frame", "truth", *(("prior",) if self.segmenter.first else ()), "prediction")
-        return second_row(
-            time, picture, self.segmenter.names, self.segmenter.colours,
-            prior=prior, prediction=mask, truth=truth, columns=columns, note=note,
-        )  # fmt: skip
-
-    def _overlay(self, clip: int, path: Path, pictures: list[np.ndarray], keys: list[KeyMaps]) -> None:
-        size = _shown_size(*pictures[0].shape[1::-1])
-        with VideoWriter(path, size, 1.0, audio=self._sound(clip, len(pictures))) as writer:
-            for picture, key in zip(pictures, keys, strict=True):
-                large = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
-                mask = mask_between(key, size)
-                large = draw_masks(large, mask, self.segmenter.names, self.segmenter.colours, self.alpha)
-                writer.write(large, key.time)
-            writer.close(float(len(pictures)))
-
-    def _sound(self, clip: int, seconds: int) -> tuple[np.ndarray, int] | None:
-        data = self.clips.audio_bytes(clip)
-        if not data:
-            self.notes.append(f"{self.clips.uids[clip]} has no wave: its overlay is silent")
-            return None
-        wave, rate = read_wave(data, self.clips.uids[clip])
-        wave = wave if wave.shape[1] <= 2 else wave.mean(1, keepdims=True)
-        return wave[: seconds * rate], rate
-
-
-def _names(entries: list[Mapping[str, Any]]) -> set[str]:
-    return {entry["name"] for entry in entries}
-
-
-def _areas(truth: np.ndarray, names: list[str]) -> list[dict[str, Any]]:
-    """Name and share of each class in a label, the largest first; as few pixels as don't count in predictions don't."""
-    found, counts = np.unique(truth, return_counts=True)
-    shares = [(int(index), count / truth.size) for index, count in zip(found, counts, strict=True)]
-    listed = sorted((pair for pair in shares if pair[0] and pair[1] >= MIN_AREA), key=lambda pair: -pair[1])
-    return [{"name": names[index], "area": round(float(area), 4)} for index, area in listed]
-
-
-def _telling_second(truths: list[np.ndarray | None]) -> int:
-    """The second that stands for a clip: the one nearest its middle that has something in its label, if any."""
-    middle = len(truths) // 2
-    order = sorted(range(len(truths)), key=lambda second: abs(second - middle))
-    return next((s for s in order if truths[s] is not None and truths[s].any()), middle)
-
-
-def _shown_size(width: int, height: int) -> tuple[int, int]:
-    scale = max(1.0, MIN_SIDE / max(width, height))
-    return fitted_size(round(width * scale), round(height * scale), MAX_SIDE)
+    seconds = content["labelled_seconds"]
+    what = f"exactly the labelled classes in {{}} of {seconds} labelled seconds" if seconds else "none is labelled"
+    runs = content.get("runs")
+    if runs and seconds:
+        text = "; ".join(f"{run['label']}: {what.format(run['same_classes'])}" for run in runs)
+    else:
+        text = what.format(content.get("same_classes"))
+    return Drawn(record, content, [*files, record], f"{len(content['clips'])} clips: {text}", fresh)

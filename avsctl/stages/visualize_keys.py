@@ -39,7 +39,7 @@ class MapSpool:
     """Keeps the seen frames' maps on disk between the two passes, so that memory stays flat."""
 
     def __init__(self, folder: Path):
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `close`
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by `__exit__`
         self._index: list[tuple[float, list[int]]] = []
 
     def add(self, key: KeyMaps) -> None:
@@ -53,7 +53,10 @@ class MapSpool:
             maps = np.frombuffer(data, np.float16).reshape(len(classes), MAP_SIZE, MAP_SIZE)
             yield KeyMaps(time, np.array(classes), maps.astype(np.float32))
 
-    def close(self) -> None:
+    def __enter__(self) -> MapSpool:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
         self._file.close()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,11 @@ class Checkpoint:
         """The run's name, or the file's path."""
         return self.run.name if self.run else str(self.path)
 
+    @property
+    def short_name(self) -> str:
+        """The run's name, or the file's without its ending."""
+        return self.run.name if self.run else self.path.stem
+
     def encoder(self, audio_dim: int | None, weights: Path | None) -> str:
         """The sound encoder it was trained with: from its run's record, else by the width of the embedding.
 
@@ -78,9 +83,9 @@ def choose_checkpoints(
         subset: the clips it is for; None or `all` for videos and clips of any kind.
     Raises: AvsctlError: If a named one is missing, or there is none at all.
     """
-    first = _named(workspace, "avs", avs) if avs else _newest(workspace, "avs", subset)
+    first = named_checkpoint(workspace, "avs", avs) if avs else _newest(workspace, "avs", subset)
     if avss:
-        second = _named(workspace, "avss", avss)
+        second = named_checkpoint(workspace, "avss", avss)
     else:
         two_stage = _newest(workspace, "avss", subset, two_stage=True) if first else None
         second = two_stage or _newest(workspace, "avss", subset, two_stage=False)
@@ -95,7 +100,11 @@ def choose_checkpoints(
     return first, second
 
 
-def _named(workspace: Workspace, task: str, name: str) -> Checkpoint:
+def named_checkpoint(workspace: Workspace, task: str, name: str) -> Checkpoint:
+    """A checkpoint by a run's name or folder, or by its file.
+
+    Raises: AvsctlError: If there is no such run, or it is unfinished or of another task.
+    """
     path = Path(name)
     if path.is_file() or path.suffix == ".safetensors":
         run = Run(path.parent) if (path.parent / "record.json").exists() and path.name == "model.safetensors" else None
@@ -124,8 +133,16 @@ class Seen:
         maps: (N, K, 112, 112) float32 class maps of the last stage.
     """
 
-    prior: np.ndarray | None
+    prior: Tensor | None
     maps: Tensor
+
+
+@dataclass
+class Shelf:
+    """What is loaded already: models by task and file, sound encoders by name; a comparison shares it."""
+
+    models: dict[tuple[str, Path], nn.Module] = field(default_factory=dict)
+    encoders: dict[str, AudioEncoder] = field(default_factory=dict)
 
 
 class Segmenter:
@@ -137,6 +154,7 @@ class Segmenter:
         audio_weights: file of the encoder, for vggish and yamnet.
         audio: embeddings to take instead of encoding sound; the models must have learnt from such.
         prior_form: `hard` or `soft`; None is the form that stage 2 was trained with.
+        shelf: takes what is loaded, and gives it to the next segmenter.
     Raises: AvsctlError: If a model, its encoder or the two stages don't fit.
     """
 
@@ -151,25 +169,34 @@ class Segmenter:
         prior_form: str | None = None,
         device: str = "auto",
         precision: str = "fp32",
+        shelf: Shelf | None = None,
     ):
-        target = choose_device(device)
         self.first, self.second, self.precision = first, second, precision
-        self._models = {c.task: load_checkpoint(c.path, c.task, target) for c in (first, second) if c}
+        self._shelf, self._device = shelf or Shelf(), choose_device(device)
+        self._models = {c.task: self._load_model(c) for c in (first, second) if c}
         self.uses_prior = bool(second) and self._models["avss"].uses_prior
         if self.uses_prior and first is None:
             raise AvsctlError(
                 f"{second.path} is of stage 2 and needs stage 1's prior. Run 'avsctl train-avs' first, or give --avs."
             )
         self.prior_form = prior_form or default_prior_form(second)
-        self.encoders: dict[str, AudioEncoder] = {}
         self.heard = {
             c.task: self._load_encoder(c, audio_weights) if audio is None else self._check_audio(c, audio)
             for c in (first, second)
             if c
         }
-        if audio_weights is not None and set(self.encoders) == {"logmel"}:
-            raise AvsctlError(f"The models hear logmel, which has no weights: drop --audio-weights {audio_weights}.")
         self.names, self.colours = self._classes(clips)
+
+    @property
+    def encoders(self) -> dict[str, AudioEncoder]:
+        """The sound encoders that are loaded, by name."""
+        return self._shelf.encoders
+
+    def _load_model(self, checkpoint: Checkpoint) -> nn.Module:
+        key = checkpoint.task, checkpoint.path
+        if key not in self._shelf.models:
+            self._shelf.models[key] = load_checkpoint(checkpoint.path, checkpoint.task, self._device)
+        return self._shelf.models[key]
 
     def _load_encoder(self, checkpoint: Checkpoint, weights: Path | None) -> str:
         model = self._models[checkpoint.task]
@@ -209,43 +236,55 @@ class Segmenter:
         same = clips is not None and clips.classes == names
         return names, clips.palette if same else palette(count)
 
-    def shrink(self, picture: np.ndarray) -> dict[int, np.ndarray]:
-        """The picture at the size of each model, as in training: Pillow's bilinear, the shape not kept."""
-        sizes = {model.image_size for model in self._models.values()}
-        image = Image.fromarray(picture)
-        return {size: np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for size in sizes}
+    @property
+    def sizes(self) -> set[int]:
+        """Sides of the pictures that its models take."""
+        return {model.image_size for model in self._models.values()}
 
-    def predict(self, frames: Sequence[Mapping[int, np.ndarray]], sounds: Mapping[str, np.ndarray]) -> Seen:
+    def predict(
+        self,
+        frames: Sequence[Mapping[int, np.ndarray]],
+        sounds: Mapping[str, np.ndarray],
+        prior: Tensor | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> Seen:
         """Run both stages on N frames.
 
         Args:
-            frames: N results of `shrink`.
+            frames: N results of `shrink` with its `sizes`.
             sounds: (N, D) float32 by encoder.
+            prior: stage 1's probability of these frames, if it is known already.
+            lengths: frames of each clip, for models that see several together; None for one clip.
         Raises: AvsctlError: If a model predicts NaN.
         """
-        prior = maps = None
-        if self.first:
-            maps = self._maps(self.first, frames, sounds, None, LABEL_SIZE)
+        maps = None
+        if self.first and (prior is None or not self.second):
+            maps = self._maps(self.first, frames, sounds, None, lengths, LABEL_SIZE)
             prior = sounding_probability(maps)
         if self.second:
             given = None
             if self.uses_prior:
                 given = (prior > 0.5).float() if self.prior_form == "hard" else prior
-            maps = self._maps(self.second, frames, sounds, given, MAP_SIZE)
+            maps = self._maps(self.second, frames, sounds, given, lengths, MAP_SIZE)
         else:
             maps = nn.functional.interpolate(maps, size=(MAP_SIZE, MAP_SIZE), mode="area")
-        return Seen(None if prior is None else prior.numpy(), maps)
+        return Seen(prior, maps)
 
-    def _maps(self, checkpoint, frames, sounds, prior: Tensor | None, size: int) -> Tensor:
+    def _maps(self, checkpoint, frames, sounds, prior: Tensor | None, lengths, size: int) -> Tensor:
         model = self._models[checkpoint.task]
         pictures = torch.from_numpy(np.stack([frame[model.image_size] for frame in frames]))
         audio = torch.from_numpy(sounds[self.heard[checkpoint.task]])
-        maps = class_maps(
-            model, pictures.permute(0, 3, 1, 2).contiguous(), audio, prior, size=size, precision=self.precision
-        )
+        pictures = pictures.permute(0, 3, 1, 2).contiguous()
+        maps = class_maps(model, pictures, audio, prior, lengths=lengths, size=size, precision=self.precision)
         if not torch.isfinite(maps).all():
             raise AvsctlError(f"{checkpoint.path} predicts NaN. Train it again, or choose another checkpoint.")
         return maps
+
+
+def shrink(picture: np.ndarray, sizes: Iterable[int]) -> dict[int, np.ndarray]:
+    """The picture at each size, as in training: Pillow's bilinear, the shape not kept."""
+    image = Image.fromarray(picture)
+    return {size: np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)) for size in sizes}
 
 
 def default_prior_form(second: Checkpoint | None) -> str:

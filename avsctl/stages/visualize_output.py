@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avsctl.caches.clips import ClipCache
-from avsctl.caches.files import hash_of, read_json, sync_folder
+from avsctl.caches.files import read_json, sync_folder
 from avsctl.errors import AvsctlError
 from avsctl.stages.visualize_models import Checkpoint
 
@@ -55,11 +53,6 @@ def file_hash(path: Path) -> str:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()[:16]
-
-
-def colours_hash(clips: ClipCache | None) -> str:
-    """What names and colours the workspace's clips give to results."""
-    return "" if clips is None else hash_of(json.dumps(clips.classes), clips.palette.tobytes())
 
 
 def finished(record: Path, fingerprint: str, outputs: Sequence[Path], overwrite: bool) -> dict[str, Any] | None:

@@ -6,14 +6,17 @@
 |---|---|
 | format, format_version | `avsctl-visualization`, 1 |
 | fingerprint | hash of the video, the checkpoints and the options: the same work gives the same |
-| video | path, width, height, duration, fps, rotation, has_audio, frames_shown, frames_lost |
+| video | path, width, height, duration, fps, rotation, has_audio, frames_shown, frames_lost, start, end |
 | models | avs, avss: name, path, sha256 (first 16 digits), encoder; or null |
-| options | fps, alpha, prior_form, precision, audio_weights |
+| options | fps, alpha, prior_form, precision, start, end, classes, only, transparent, audio_weights |
 | versions | avsctl, torch |
 | classes | by name: index, colour, seconds (of sounding), intervals [[start, end], …], area and confidence (means) |
-| frames | one per frame the model saw: time, mask (file in `<stem>-masks`), classes: name, area, confidence |
+| frames | one per frame the model saw: time, mask (file in `<stem>-masks`, or null), classes: name, area, confidence |
 | notes | what was unusual about the video |
-| outputs | names of the files and folders beside the JSON: overlay, sheets, masks |
+| outputs | names of the files and folders beside the JSON: overlay, sheets, timeline, masks |
+
+The JSON of a comparison, `<stem>-compare.json`, has the format `avsctl-comparison`, and `runs` instead of models,
+classes and frames: one per column, each with its label and its own models, classes and frames.
 
 A class is listed in a frame when it covers at least 0.1 % of it: area is that share, confidence the mean over its
 pixels of its part in the sum of all class maps. An interval starts with the first frame that lists the class and
@@ -68,10 +71,10 @@ def presences(maps: Tensor) -> list[list[Presence]]:
 
 
 class Timeline:
-    """Collects what sounds in each seen frame, in order."""
+    """Collects what sounds in each seen frame, in order; `masks` says whether each has its mask in a file."""
 
-    def __init__(self, names: Sequence[str], colours: np.ndarray):
-        self.names, self.colours = names, colours
+    def __init__(self, names: Sequence[str], colours: np.ndarray, *, masks: bool = True):
+        self.names, self.colours, self.masks = names, colours, masks
         self.times: list[float] = []
         self.entries: list[list[Presence]] = []
 
@@ -83,7 +86,11 @@ class Timeline:
     def frames(self) -> list[dict[str, Any]]:
         """The `frames` of the JSON."""
         return [
-            {"time": round(time, 3), "mask": mask_name(time), "classes": [self._named(entry) for entry in entries]}
+            {
+                "time": round(time, 3),
+                "mask": mask_name(time) if self.masks else None,
+                "classes": [self._named(entry) for entry in entries],
+            }
             for time, entries in zip(self.times, self.entries, strict=True)
         ]
 

@@ -1,12 +1,13 @@
-"""A video in, the same video with what sounds drawn over it out: overlay, sheets, masks and a JSON."""
+"""A video in, the same video with what sounds drawn over it out: overlay, sheet, timeline, masks and a JSON."""
 
 from __future__ import annotations
 
 import json
 import logging
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,19 @@ from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of, write_json
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
+from avsctl.rendering.columns import Columns
 from avsctl.rendering.images import encode_index
-from avsctl.rendering.overlay import draw_masks
-from avsctl.rendering.sheet import CELL_WIDTH, second_row
+from avsctl.rendering.sheet import Cell, second_row
 from avsctl.rendering.sound import read_audio
+from avsctl.rendering.timeline import Group, draw_timeline
 from avsctl.rendering.video import VideoInfo, open_video, read_frames
-from avsctl.rendering.video_writer import VideoWriter
-from avsctl.stages.visualize_keys import FRAMES_AT_ONCE, MAX_SIDE, MapSpool, fitted, fitted_size, key_maps, mask_between
-from avsctl.stages.visualize_models import Segmenter, choose_checkpoints, default_prior_form
-from avsctl.stages.visualize_output import Drawn, colours_hash, describe, file_hash, finished, whole_outputs
-from avsctl.stages.visualize_record import Timeline, mask_name, presences, summary, versions
+from avsctl.stages.visualize_cast import Cast, Choice, choose, classes_hash
+from avsctl.stages.visualize_films import ColumnsFilm, Film, OverlayFilm, Sound, TransparentFilm, project
+from avsctl.stages.visualize_keys import MAX_SIDE, MapSpool, fitted_size
+from avsctl.stages.visualize_look import Glance, look
+from avsctl.stages.visualize_options import VideoOptions
+from avsctl.stages.visualize_output import Drawn, file_hash, finished, whole_outputs
+from avsctl.stages.visualize_record import Timeline, mask_name, summary, versions
 from avsctl.stages.visualize_sheets import SheetPages
 from avsctl.stages.visualize_sound import SoundWindows
 from avsctl.workspace import Workspace
@@ -37,73 +41,138 @@ def visualize_video(
     workspace: Workspace,
     video: Path,
     *,
-    avs: str | None = None,
-    avss: str | None = None,
-    prior_form: str | None = None,
     out: Path | None = None,
-    fps: float = 4.0,
-    audio_weights: Path | None = None,
-    alpha: float = 0.5,
-    device: str = "auto",
-    precision: str = "fp32",
     overwrite: bool = False,
     track: Track = silent,
+    **options: Any,
 ) -> Drawn:
-    """Draw what sounds over a whole video, at its own frame rate and with its sound.
+    """Draw what sounds over a video, at its own frame rate and with its sound.
 
-    Writes `<stem>-overlay.mp4`, `<stem>-sheet.png` (a row per second; more pages are numbered), `<stem>-masks/` and
-    `<stem>.json` into `out`: all of them or none.
+    Writes into `out`, all or nothing: `<stem>-overlay.mp4`, `<stem>-sheet.png` (a row per second; more pages are
+    numbered), `<stem>-timeline.png`, `<stem>-masks/` and `<stem>.json`, see `visualize_record`. A comparison writes
+    `<stem>-compare.mp4`, `<stem>-compare-sheet.png`, `<stem>-compare-timeline.png` and `<stem>-compare.json`.
 
     Args:
         video: any file PyAV decodes.
-        avs, avss: as for `choose_checkpoints`.
-        prior_form: `hard` or `soft`, None for the form stage 2 was trained with.
         out: a folder; None is the workspace's.
-        fps: frames a second that the model sees; masks of the frames between are interpolated.
-        alpha: how much a mask's colour covers the picture, 0 to 1.
         overwrite: replace the results of other work; the very same work is not done again.
+        options: those of `VideoOptions`.
     Raises: AvsctlError: If the video, a checkpoint or the sound's encoder can't be used, or files are in the way.
     """
-    info = open_video(video)
-    first, second = choose_checkpoints(workspace, avs=avs, avss=avss)
-    form = prior_form or default_prior_form(second)
-    options = {"fps": fps, "alpha": alpha, "prior_form": form, "precision": precision, "audio_weights": None}
-    if audio_weights is not None and audio_weights.is_file():
-        options["audio_weights"] = file_hash(audio_weights)
-    models = {"avs": describe(first), "avss": describe(second)}
-    clips = ClipCache(workspace.clips) if workspace.clips.exists() else None
-    weights = {task: model and model["sha256"] for task, model in models.items()}
-    plan = {"video": file_hash(video), "weights": weights, "options": options, "colours": colours_hash(clips)}
-    fingerprint = hash_of(json.dumps(plan, sort_keys=True))
-    out, stem = out or workspace.visualizations, video.stem
-    record, old = out / f"{stem}.json", outputs_of(out, stem)
-    done = finished(record, fingerprint, old, overwrite)
-    if done is not None:
-        return drawn(record, done, fresh=False)
-    segmenter = Segmenter(
-        first, second, clips=clips, audio_weights=audio_weights, prior_form=form, device=device, precision=precision
-    )
-    for name, checkpoint in (("avs", first), ("avss", second)):
-        if checkpoint:
-            models[name]["encoder"] = segmenter.heard[name]
-    with whole_outputs(out, stem, old) as folder:
-        work = _Work(info, segmenter, folder, stem, fps, alpha, track)
-        content = work.run()
-        content |= {"fingerprint": fingerprint, "models": models, "options": options, "versions": versions()}
-        write_json(folder / record.name, content)
-    return drawn(record, content, fresh=True)
+    studio = Studio(workspace, VideoOptions(**options))
+    return studio.draw(video, video.stem, out=out, overwrite=overwrite, track=track)
 
 
-def outputs_of(out: Path, stem: str) -> list[Path]:
+class UnusableModels(AvsctlError):
+    """The models can't draw any video."""
+
+
+@contextmanager
+def _about_models() -> Iterator[None]:
+    try:
+        yield
+    except AvsctlError as error:
+        raise UnusableModels(str(error)) from None
+
+
+class Studio:
+    """Draws one video after the other with the same models, which are chosen and loaded when one needs them."""
+
+    def __init__(self, workspace: Workspace, options: VideoOptions):
+        self.workspace, self.options = workspace, options
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        """Which runs draw. Raises: UnusableModels: If one is missing."""
+        options = self.options
+        with _about_models():
+            return choose(self.workspace, avs=options.avs, avss=options.avss, compare=options.compare)
+
+    @cached_property
+    def models(self) -> list[dict[str, Any]]:
+        """As the JSON names them. Raises: UnusableModels: If a file is missing."""
+        with _about_models():
+            return [choice.describe() for choice in self.choices]
+
+    @cached_property
+    def clips(self) -> ClipCache | None:
+        """The workspace's clips, for names and colours."""
+        with _about_models():
+            return ClipCache(self.workspace.clips) if self.workspace.clips.exists() else None
+
+    @cached_property
+    def recorded(self) -> dict[str, Any]:
+        """The options as the JSON has them."""
+        options, weights = self.options, self.options.audio_weights
+        recorded = options.to_json() | {"audio_weights": None}
+        if not options.compare:
+            recorded["prior_form"] = self.choices[0].prior_form(options.prior_form)
+        if weights is not None and weights.is_file():
+            recorded["audio_weights"] = file_hash(weights)
+        return recorded
+
+    @cached_property
+    def cast(self) -> Cast:
+        """The models, loaded. Raises: UnusableModels: If they don't fit, or don't know a class."""
+        options = self.options
+        with _about_models():
+            cast = Cast(
+                self.choices, classes=options.classes, clips=self.clips, audio_weights=options.audio_weights,
+                prior_form=options.prior_form, device=options.device, precision=options.precision,
+            )  # fmt: skip
+        for models, heard in zip(self.models, cast.heard(), strict=True):
+            for task, encoder in heard.items():
+                models[task]["encoder"] = encoder
+        return cast
+
+    def draw(
+        self, video: Path, name: str, *, out: Path | None = None, overwrite: bool = False, track: Track = silent
+    ) -> Drawn:
+        """Draw a video under a name, see `visualize_video`."""
+        info = open_video(video)
+        if self.options.start >= info.duration:
+            raise AvsctlError(f"{video} is {info.duration:.1f} s long: there is nothing from --start on. Choose less.")
+        base = f"{name}-compare" if self.options.compare else name
+        out = out or self.workspace.visualizations
+        record, old = out / f"{base}.json", outputs_of(out, base)
+        fingerprint = self._fingerprint(video)
+        done = finished(record, fingerprint, old, overwrite)
+        if done is not None:
+            return drawn(record, done, fresh=False)
+        cast = self.cast
+        with whole_outputs(out, base, old) as folder:
+            content = _Work(info, cast, self.options, folder, base, track).run()
+            if self.options.compare:
+                for run, models in zip(content["runs"], self.models, strict=True):
+                    run["models"] = models
+            else:
+                content["models"] = self.models[0]
+            content |= {"fingerprint": fingerprint, "options": self.recorded, "versions": versions()}
+            write_json(folder / record.name, content)
+        return drawn(record, content, fresh=True)
+
+    def _fingerprint(self, video: Path) -> str:
+        weights = [{task: model and model["sha256"] for task, model in models.items()} for models in self.models]
+        labels = [choice.label for choice in self.choices] if self.options.compare else []
+        plan = {"video": file_hash(video), "weights": weights, "labels": labels, "options": self.recorded}
+        return hash_of(json.dumps({**plan, "colours": classes_hash(self.clips)}, sort_keys=True))
+
+
+def outputs_of(out: Path, base: str) -> list[Path]:
     """What a video of this name has, or would have, in `out`."""
-    pages = [path for path in out.glob("*.png") if _is_page(path.stem, f"{stem}-sheet")] if out.is_dir() else []
-    return [out / f"{stem}.json", out / f"{stem}-overlay.mp4", out / f"{stem}-masks", *sorted(pages)]
+    pages = [path for path in out.glob("*.png") if _is_page(path.stem, f"{base}-sheet")] if out.is_dir() else []
+    endings = (".json", "-overlay.mp4", "-overlay.webm", "-timeline.png", "-masks")
+    if base.endswith("-compare"):
+        endings = (".json", ".mp4", "-timeline.png")
+    return [*(out / f"{base}{ending}" for ending in endings), *sorted(pages)]
 
 
 def drawn(record: Path, content: dict[str, Any], *, fresh: bool) -> Drawn:
     """The result of a finished record."""
     files = [record.parent / name for name in content["outputs"]]
-    return Drawn(record, content, [*files, record], summary(content["classes"]), fresh)
+    runs = content.get("runs")
+    text = "; ".join(f"{run['label']}: {summary(run['classes'])}" for run in runs) if runs else None
+    return Drawn(record, content, [*files, record], text or summary(content["classes"]), fresh)
 
 
 def _is_page(name: str, sheet: str) -> bool:
@@ -111,55 +180,62 @@ def _is_page(name: str, sheet: str) -> bool:
 
 
 @dataclass
-class _Sight:
-    """A frame that the model is to see."""
-
-    time: float
-    inputs: dict[int, np.ndarray]
-    thumbnail: np.ndarray | None  # where it stands for a second on the sheet
-
-
-@dataclass
 class _Work:
-    """Two passes over one video: first the model looks and listens, then all frames are drawn."""
+    """Two passes over one video: first the models look and listen, then all frames are drawn."""
 
     info: VideoInfo
-    segmenter: Segmenter
+    cast: Cast
+    options: VideoOptions
     folder: Path
-    stem: str
-    fps: float
-    alpha: float
+    base: str
     track: Track
     notes: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
+
+    @property
+    def end(self) -> float:
+        """Where the stretch ends, in seconds."""
+        return min(self.info.duration, self.options.end or self.info.duration)
 
     def run(self) -> dict[str, Any]:
-        info, segmenter = self.info, self.segmenter
+        info, options = self.info, self.options
         sound = self._read_sound()
-        timeline = Timeline(segmenter.names, segmenter.colours)
-        spool = MapSpool(self.folder)
-        try:
-            sheets = self._look(SoundWindows(*(sound or (None, 1)), info.duration), spool, timeline)
-            shown, lost = self._draw(spool, sound)
-        finally:
-            spool.close()
-        if lost:
-            self.notes.append(f"{lost} of {lost + shown} frames could not be decoded")
+        windows = SoundWindows(*(sound or (None, 1)), info.duration)
+        stream = read_frames(info, begin=options.start, end=options.end)
+        timelines = [Timeline(self.cast.names, self.cast.colours, masks=self._has_masks) for _ in self.cast.panels]
+        with ExitStack() as spooled:
+            spools = [spooled.enter_context(MapSpool(self.folder)) for _ in self.cast.panels]
+            self._look(look(stream, self.cast, windows, fps=options.fps, track=self.track), spools, timelines)
+            if options.video:
+                films = self._films(_part(sound, options.start, self.end))
+                project(stream, self.cast, spools, films, duration=self.end - options.start, track=self.track)
+        if stream.lost:
+            self.notes.append(f"{stream.lost} of {stream.lost + stream.shown} frames could not be decoded")
+        found = [{"classes": timeline.classes(self.end), "frames": timeline.frames()} for timeline in timelines]
+        if options.stills:
+            self._draw_timeline([one["classes"] for one in found], sound)
         video = {
             "path": str(info.path), "width": info.width, "height": info.height, "duration": round(info.duration, 3),
             "fps": round(info.fps, 3), "rotation": info.rotation, "has_audio": sound is not None,
-            "frames_shown": shown, "frames_lost": lost,
+            "frames_shown": stream.shown, "frames_lost": stream.lost,
+            "start": round(options.start, 3), "end": round(self.end, 3),
         }  # fmt: skip
-        return {
-            "format": "avsctl-visualization",
-            "format_version": 1,
-            "video": video,
-            "classes": timeline.classes(info.duration),
-            "frames": timeline.frames(),
-            "notes": self.notes,
-            "outputs": [f"{self.stem}-overlay.mp4", *sheets, f"{self.stem}-masks"],
-        }
+        outputs = sorted(self.outputs, key=lambda name: (not name.endswith((".mp4", ".webm")), name.endswith("-masks")))
+        common = {"format_version": 1, "video": video, "notes": self.notes, "outputs": outputs}
+        if not options.compare:
+            return {"format": "avsctl-visualization", **common, **found[0]}
+        runs = [{"label": panel.label, **one} for panel, one in zip(self.cast.panels, found, strict=True)]
+        return {"format": "avsctl-comparison", **common, "runs": runs}
 
-    def _read_sound(self) -> tuple[np.ndarray, int] | None:
+    @property
+    def _has_masks(self) -> bool:
+        return self.options.stills and not self.options.compare
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return fitted_size(self.info.width, self.info.height, MAX_SIDE)
+
+    def _read_sound(self) -> Sound:
         found = read_audio(self.info)
         if found is None:
             kind = "its sound can't be decoded" if self.info.has_audio else "it has no sound"
@@ -168,89 +244,75 @@ class _Work:
         wave, rate, _ = found
         return wave, rate
 
-    def _look(self, windows: SoundWindows, spool: MapSpool, timeline: Timeline) -> list[str]:
-        """Pass 1: what the models see and hear; returns the sheets' names."""
-        titles = [title for title, has in zip(*self._columns(), strict=True) if has]
-        names, colours = self.segmenter.names, self.segmenter.colours
-        pages = SheetPages(self.folder, f"{self.stem}-sheet", titles, names, colours, self.info.path.name)
-        batch: list[_Sight] = []
-        for sight in self._sights():
-            batch.append(sight)
-            if len(batch) == FRAMES_AT_ONCE:
-                self._predict(batch, windows, spool, timeline, pages)
-                batch = []
-        if batch:
-            self._predict(batch, windows, spool, timeline, pages)
-        if not timeline.times:
-            raise AvsctlError(f"{self.info.path} has no frame that can be decoded: the file is damaged; get it again")
-        pages.flush()
-        return pages.files
-
-    def _columns(self) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-        last = "semantic result" if self.segmenter.second else "sounding"
-        return ("frame", "stage-1 prior", last), (True, self.segmenter.first is not None, True)
-
-    def _sights(self) -> Iterator[_Sight]:
-        """The frames that the model sees: the first at or after each multiple of 1 / fps."""
-        step, due, second, last = 1.0 / self.fps, 0.0, 0, -1.0
-        frames = self.track(read_frames(self.info), "looking and listening", len(self.info.times))
-        for seconds, picture in frames:
-            # A late frame must not be followed at once by the next one.
-            if seconds < due - 1e-6 or (last >= 0 and seconds - last < step / 2):
-                continue
-            last, due = seconds, (math.floor(seconds * self.fps + 1e-6) + 1) * step
-            thumbnail = None
-            if seconds >= second - 1e-6:
-                second = math.floor(seconds + 1e-6) + 1
-                thumbnail = fitted(picture, 2 * CELL_WIDTH)
-            yield _Sight(seconds, self.segmenter.shrink(picture), thumbnail)
-
-    def _predict(
-        self, batch: list[_Sight], windows: SoundWindows, spool: MapSpool, timeline: Timeline, pages: SheetPages
-    ) -> None:
-        times = np.array([sight.time for sight in batch])
-        sounds = {name: windows.embed(encoder, times) for name, encoder in self.segmenter.encoders.items()}
-        seen = self.segmenter.predict([sight.inputs for sight in batch], sounds)
-        for number, (sight, entries) in enumerate(zip(batch, presences(seen.maps), strict=True)):
-            key = key_maps(sight.time, seen.maps[number], entries)
-            spool.add(key)
-            timeline.add(sight.time, entries)
-            if sight.thumbnail is None:
-                continue
-            mask = mask_between(key, sight.thumbnail.shape[1::-1])
-            has_prior = seen.prior is not None
-            row = second_row(
-                sight.time if sight.time % 1 > 0.05 else float(round(sight.time)),
-                sight.thumbnail,
-                self.segmenter.names,
-                self.segmenter.colours,
-                prior=seen.prior[number] if has_prior else None,
-                prediction=mask,
-                columns=("frame", "prior", "prediction") if has_prior else ("frame", "prediction"),
+    def _look(self, glances, spools: Sequence[MapSpool], timelines: Sequence[Timeline]) -> None:
+        """Pass 1: keep what the models say, and write what stands still."""
+        pages = SheetPages(
+            self.folder, f"{self.base}-sheet", self._titles(), self.cast.names, self.cast.colours, self.info.path.name
+        )
+        masks = self.folder / f"{self.base}-masks"
+        if self._has_masks:
+            masks.mkdir()
+        for glance in glances:
+            for spool, timeline, key, entries in zip(spools, timelines, glance.keys, glance.entries, strict=True):
+                spool.add(key)
+                timeline.add(glance.time, entries)
+            if self._has_masks:
+                mask = self.cast.panels[0].mask(glance.keys[0], self._size)
+                (masks / mask_name(glance.time)).write_bytes(encode_index(mask, self.cast.colours))
+            if self.options.stills and glance.thumbnail is not None:
+                self._add_row(pages, glance)
+        if not timelines[0].times:
+            raise AvsctlError(
+                f"{self.info.path} has no frame between {self.options.start:g} and {self.end:g} s that can be "
+                f"decoded: choose another stretch, or get the file again if it is damaged"
             )
-            pages.add(row, [mask])
+        pages.flush()
+        self.outputs += [*pages.files, *([masks.name] if self._has_masks else [])]
 
-    def _draw(self, spool: MapSpool, sound: tuple[np.ndarray, int] | None) -> tuple[int, int]:
-        """Pass 2: draw over every frame; returns how many were shown and lost."""
-        info, masks = self.info, self.folder / f"{self.stem}-masks"
-        masks.mkdir()
-        width, height = fitted_size(info.width, info.height, MAX_SIDE)
-        if (width, height) != (info.width, info.height):
-            self.notes.append(f"drawn at {width} x {height} instead of {info.width} x {info.height}")
-        keys = iter(spool)
-        here, after = next(keys), next(keys, None)
-        saved, stream = None, read_frames(info)
-        overlay = self.folder / f"{self.stem}-overlay.mp4"
-        with VideoWriter(overlay, (width, height), min(max(info.fps, 1.0), 240.0), audio=sound) as writer:
-            for seconds, picture in self.track(stream, "drawing", len(info.times)):
-                while after is not None and seconds >= after.time:
-                    here, after = after, next(keys, None)
-                mask = mask_between(here, (width, height), after, seconds)
-                if saved is not here:
-                    (masks / mask_name(here.time)).write_bytes(encode_index(mask, self.segmenter.colours))
-                    saved = here
-                picture = fitted(picture, MAX_SIDE)
-                picture = draw_masks(picture, mask, self.segmenter.names, self.segmenter.colours, self.alpha)
-                writer.write(picture, seconds)
-            writer.close(info.duration)
-        return stream.shown, stream.lost
+    def _titles(self) -> list[str]:
+        prior = ["stage-1 prior"] if self.cast.has_prior else []
+        last = "semantic result" if self.cast.semantic else "sounding"
+        return ["frame", *prior, *([panel.label for panel in self.cast.panels] if self.options.compare else [last])]
+
+    def _add_row(self, pages: SheetPages, glance: Glance) -> None:
+        frame = glance.thumbnail
+        masks = [
+            panel.mask(key, frame.shape[1::-1]) for panel, key in zip(self.cast.panels, glance.keys, strict=True)
+        ]
+        cells = [Cell(), *([Cell.of_heat(glance.prior)] if self.cast.has_prior else []), *map(Cell.of_mask, masks)]
+        time = glance.time if glance.time % 1 > 0.05 else float(round(glance.time))
+        pages.add(second_row(time, frame, cells, self.cast.names, self.cast.colours), masks)
+
+    def _films(self, sound: Sound) -> list[Film]:
+        """The videos to draw, their files begun."""
+        fps, alpha = min(max(self.info.fps, 1.0), 240.0), self.options.alpha
+        if self.options.compare:
+            columns = Columns(["frame", *(panel.label for panel in self.cast.panels)], self._size)
+            return [ColumnsFilm(self._new(f"{self.base}.mp4"), columns, fps, alpha, sound)]
+        if self._size != (self.info.width, self.info.height):
+            size = "{} x {}".format(*self._size)
+            self.notes.append(f"drawn at {size} instead of {self.info.width} x {self.info.height}")
+        films: list[Film] = [OverlayFilm(self._new(f"{self.base}-overlay.mp4"), self._size, fps, alpha, sound)]
+        if self.options.transparent:
+            films.append(TransparentFilm(self._new(f"{self.base}-overlay.webm"), self._size, fps, alpha))
+        return films
+
+    def _draw_timeline(self, found: Sequence[dict[str, Any]], sound: Sound) -> None:
+        labels = [panel.label if self.options.compare else "" for panel in self.cast.panels]
+        groups = [Group(label, classes) for label, classes in zip(labels, found, strict=True)]
+        path, span = self._new(f"{self.base}-timeline.png"), (self.options.start, self.end)
+        draw_timeline(groups, span, path, sound=sound, title=self.info.path.name)
+
+    def _new(self, name: str) -> Path:
+        """The place of a file, which is named in the JSON."""
+        self.outputs.append(name)
+        return self.folder / name
+
+
+def _part(sound: Sound, start: float, end: float) -> Sound:
+    """The sound of [start, end) seconds."""
+    if sound is None:
+        return None
+    wave, rate = sound
+    part: np.ndarray = wave[round(start * rate) : round(end * rate)]
+    return (part, rate) if len(part) else None

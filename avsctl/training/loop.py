@@ -46,7 +46,7 @@ class Trainer:
     Args:
         model: on its device; `samples` what it is trained on.
         validate: gives the scores of the model as it is, `miou` among them.
-        commit: called after every epoch with the history and the best epoch.
+        commit: called at the start and after every epoch with the history and the best epoch.
         folder: where `last.safetensors` (to continue from) and `model.safetensors` (the best) are kept.
         checkpoint_minutes: time between checkpoints inside an epoch.
     """
@@ -94,6 +94,8 @@ class Trainer:
         """
         if resume:
             self._restore()
+        # The record may be older than the checkpoint: a kill can come between the two.
+        self.commit(self.position)
         while self.position.epoch < self.config.epochs:
             self._enter_phase(phase_of(self.position.epoch, self.config))
             self._train_epoch()
@@ -117,6 +119,8 @@ class Trainer:
         self.position.phase = phase
         count = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         log.info("phase %d trains %s parameters", phase, f"{count:,}")
+        if phase == 2:
+            self._save()  # by the time of a rerun the best may be one of phase 2's own epochs
 
     def _train_epoch(self) -> None:
         config, position = self.config, self.position

@@ -1,6 +1,7 @@
-"""Networks that turn four backbone maps into three levels for attention and one map of mask features."""
+"""Networks that turn four backbone maps into mask features, and into levels for attention."""
 
 from avsctl_models.pixel_decoders.deformable import DeformablePixelDecoder
+from avsctl_models.pixel_decoders.dilated_pyramid import DilatedProjection, ResidualPyramid
 from avsctl_models.pixel_decoders.fpn import FeaturePyramidPixelDecoder
 
-__all__ = ["DeformablePixelDecoder", "FeaturePyramidPixelDecoder"]
+__all__ = ["DeformablePixelDecoder", "DilatedProjection", "FeaturePyramidPixelDecoder", "ResidualPyramid"]

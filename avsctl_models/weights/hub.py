@@ -16,14 +16,15 @@ def is_hub_reference(path: Path | str) -> bool:
     return str(path).startswith("hf:/")
 
 
-def download(reference: Path | str) -> Path:
+def download(reference: Path | str, to: Path | None = None) -> Path:
     """Fetch a repository's configuration and weights, safetensors before pickles, or find them in the cache.
 
     Without a network, what the hub's own cache holds is used; no retries are waited for.
 
     Args:
         reference: `hf://owner/name`.
-    Returns: The folder in the hub's cache.
+        to: Folder to fetch it into; None for the hub's own cache.
+    Returns: The folder.
     Raises: ValueError: If the reference is malformed, or the weights can't be had.
     """
     match = _REFERENCE.fullmatch(str(reference))
@@ -31,9 +32,9 @@ def download(reference: Path | str) -> Path:
         raise ValueError(f"{reference} names no repository: write hf://owner/name")
     name = f"hf://{match[1]}"
     online = _hub_answers()
-    folder = _fetch(match[1], _SAFETENSORS, online)
+    folder = _fetch(match[1], _SAFETENSORS, online, to)
     if folder is None or not any(folder.glob("*.safetensors")):
-        folder = _fetch(match[1], _PICKLES, online)
+        folder = _fetch(match[1], _PICKLES, online, to)
     if folder is None:
         raise ValueError(
             f"{name} is not in the local cache and the Hugging Face hub cannot be reached; "
@@ -56,12 +57,13 @@ def _hub_answers() -> bool:
     return True
 
 
-def _fetch(repository: str, patterns: list[str], online: bool) -> Path | None:
+def _fetch(repository: str, patterns: list[str], online: bool, to: Path | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=not online))
+        place = {} if to is None else {"local_dir": to}
+        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=not online, **place))
     except LocalEntryNotFoundError:
         return None
     except (HfHubHTTPError, HFValidationError) as error:

@@ -35,6 +35,8 @@ class Report:
         mismatched: Our names for which the file holds another shape: name, found shape, wanted shape.
         unused: Foreign names that fill nothing.
         ignored: Foreign names that are computed anew instead, such as index tables.
+        dead: Foreign names that the released model holds and never uses.
+        sound: Foreign names that belong to the sound encoder, which is no part of the model here.
     """
 
     matched: list[str] = field(default_factory=list)
@@ -42,6 +44,8 @@ class Report:
     mismatched: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    dead: list[str] = field(default_factory=list)
+    sound: list[str] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -63,6 +67,8 @@ def convert_with_rules(
     rules: Sequence[Rule],
     *,
     recomputed: Sequence[str] = (),
+    dead: Sequence[str] = (),
+    sound: Sequence[str] = (),
 ) -> tuple[dict[str, Tensor], Report]:
     """Make a model's state dict from a foreign one.
 
@@ -71,6 +77,8 @@ def convert_with_rules(
         model: Says which tensors are wanted, in which shapes; it is not changed.
         rules: The first whose pattern matches a name counts.
         recomputed: Endings of foreign names that nothing needs.
+        dead: Beginnings or endings of names that the released model holds and never uses.
+        sound: Beginnings of names that belong to the sound encoder.
     Returns: The tensors that fit, under our names, and a report.
     """
     report, converted, used = Report(), {}, set()
@@ -87,9 +95,15 @@ def convert_with_rules(
             continue
         converted[name] = tensor.to(wanted.dtype)
         report.matched.append(name)
-    left = [name for name in state if name not in used]
-    report.ignored = [name for name in left if name.endswith(tuple(recomputed))]
-    report.unused = [name for name in left if name not in set(report.ignored)]
+    for name in (name for name in state if name not in used):
+        if name.endswith(tuple(recomputed)):
+            report.ignored.append(name)
+        elif name.startswith(tuple(sound)):
+            report.sound.append(name)
+        elif name.startswith(tuple(dead)) or name.endswith(tuple(dead)):
+            report.dead.append(name)
+        else:
+            report.unused.append(name)
     return converted, report
 
 

@@ -47,10 +47,9 @@ def test_it_prints_the_runs_the_paths_and_what_sounded(avsctl, video):
     code, out, err = avsctl("visualize", video, "--out", "drawn", "--device", "cpu")
     assert code == 0, err
     lines = out.splitlines()
-    assert lines[:4] == [
-        "drawn/a clip-overlay.mp4", "drawn/a clip-sheet.png", "drawn/a clip-masks", "drawn/a clip.json"
-    ]  # fmt: skip
-    assert all(Path(line).exists() for line in lines[:4])
+    endings = ("-overlay.mp4", "-sheet.png", "-timeline.png", "-masks", ".json")
+    assert lines[:5] == [f"drawn/a clip{ending}" for ending in endings]
+    assert all(Path(line).exists() for line in lines[:5])
     assert lines[-1].startswith(("sounded: ", "nothing sounded"))
     assert "avs: aavs-tiny-all-none-s3407" in err
     assert "avss: aavs-tiny-all-oracle-s3407" in err
@@ -68,7 +67,7 @@ def test_a_second_time_says_that_it_is_up_to_date(avsctl, video):
 def test_json_is_for_machines(avsctl, video):
     code, out, _ = avsctl("visualize", video, "--out", "drawn", "--device", "cpu", "--json")
     assert code == 0
-    content = json.loads(out)
+    (content,) = json.loads(out)["videos"]
     assert content["fresh"] is True
     assert content["video"]["frames_shown"] == 10
     assert content["models"]["avss"]["name"] == "aavs-tiny-all-oracle-s3407"
@@ -90,10 +89,14 @@ def test_clips_of_the_workspace(avsctl):
         (["video.mp4", "--split", "test"], "not both"),
         (["video.mp4", "--clips", "3"], "--clips belongs to --split"),
         (["--split", "test", "--fps", "2"], "--fps belongs to a video"),
+        (["--split", "test", "--start", "2"], "--start belongs to a video"),
+        (["video.mp4", "--start", "1:x"], "is no time"),
+        (["video.mp4", "--start", "3", "--end", "2"], "not after --start"),
+        (["none/*.mp4"], "No file fits the pattern"),
         (["video.mp4", "--fps", "0"], "--fps"),
         (["video.mp4", "--alpha", "1.5"], "--alpha"),
         (["none.mp4"], "no video at none.mp4"),
-        (["."], "is a folder"),
+        (["."], "is a folder without videos"),
         (["--split", "test", "--subset", "s5"], "no clip of subset s5"),
     ],
 )
@@ -132,3 +135,55 @@ def test_options_come_from_a_config_file(avsctl, video, tmp_path):
     code, _, err = avsctl("visualize", video, "--config", "options.json")
     assert code == 0, err
     assert len(list(Path("drawn/a clip-masks").iterdir())) == 1
+
+
+def test_broken_videos_of_a_folder_do_not_stop_the_others(avsctl, video, tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("b.mp4", "d.mp4"):
+        (folder / name).write_bytes(video.read_bytes())
+    (folder / "a.mp4").touch()
+    (folder / "c.mkv").write_bytes(b"no video at all" * 99)
+    code, out, err = avsctl("visualize", folder, "--out", "drawn", "--device", "cpu", "--only", "stills")
+    assert code == 1
+    assert [name for name in ("a", "b", "c", "d") if Path(f"drawn/{name}.json").exists()] == ["b", "d"]
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert [part in line for part, line in zip(("a.mp4 is empty", "c.mkv", "2 of 4 videos"), errors, strict=True)] == [
+        True, True, True
+    ]  # fmt: skip
+    assert out.count("drawn/b.json") == out.count("drawn/d.json") == 1
+    assert {path.name[0] for path in Path("drawn").iterdir()} == {"b", "d"}
+    code, out, _ = avsctl("visualize", folder / "*.m*", "--out", "drawn", "--only", "stills", "--json")
+    content = json.loads(out)
+    assert code == 1
+    assert [result["fresh"] for result in content["videos"]] == [False, False]
+    assert [Path(failure["path"]).name for failure in content["failed"]] == ["a.mp4", "c.mkv"]
+
+
+def test_what_is_wrong_with_the_models_stops_all(avsctl, video, tmp_path):
+    code, out, err = avsctl("visualize", video, tmp_path / "b.mp4", "--classes", "unicorn", "--device", "cpu")
+    assert (code, out) == (2, "")
+    assert "No class unicorn" in err.splitlines()[-1]
+
+
+def test_a_stretch_of_the_video_in_minutes_and_only_some_classes(avsctl, video):
+    code, out, err = avsctl(
+        "visualize", video, "--out", "drawn", "--device", "cpu", "--start", "0:00.3", "--end", "0.8", "--classes",
+        "dog,cat", "--only", "video", "--transparent",
+    )  # fmt: skip
+    assert code == 0, err
+    assert out.splitlines()[:2] == ["drawn/a clip-overlay.mp4", "drawn/a clip-overlay.webm"]
+    content = json.loads(Path("drawn/a clip.json").read_text())
+    assert (content["video"]["start"], content["video"]["end"]) == (0.3, 0.8)
+    assert content["options"]["classes"] == ["dog", "cat"]
+
+
+def test_runs_side_by_side(avsctl, video, two_stage_workspace):
+    runs = two_stage_workspace / "runs/avss"
+    code, out, err = avsctl(
+        "visualize", video, "--out", "drawn", "--device", "cpu", "--only", "stills",
+        "--compare", f"one stage={runs / 'aavs-tiny-all-none-s3407'}", "--compare", "aavs-tiny-all-oracle-s3407",
+    )  # fmt: skip
+    assert code == 0, err
+    assert out.splitlines()[0] == "drawn/a clip-compare-sheet.png"
+    assert out.splitlines()[-1].startswith("one stage: ")

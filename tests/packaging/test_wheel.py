@@ -27,6 +27,8 @@ def test_the_wheel_holds_the_two_packages_and_the_licence(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"avsctl", "avsctl_models"}
+    for kept in ("avsctl/py.typed", "avsctl_models/py.typed", "avsctl_models/weights/released.toml"):
+        assert kept in names
     metadata = next(name for name in names if name.endswith("/METADATA"))
     text = zipfile.ZipFile(wheel).read(metadata).decode()
     assert "License-Expression: Apache-2.0" in text

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from avsctl.rendering.sheet import SheetRow, class_legend, contact_sheet, save_sheet, second_row
+from avsctl.rendering.sheet import Cell, SheetRow, class_legend, contact_sheet, save_sheet, second_row
 
 NAMES = ["background", "dog", "lawn_mower"]
 COLOURS = np.array([[0, 0, 0], [128, 0, 0], [0, 128, 0]], np.uint8)
@@ -50,12 +50,10 @@ def test_upright_and_odd_pictures_keep_their_shape():
 def test_a_second_is_drawn_with_prior_prediction_and_truth():
     frame, mask = np.full((90, 160, 3), 120, np.uint8), np.zeros((45, 80), np.uint8)
     mask[20:40, 20:60] = 2
-    columns = ("frame", "prior", "prediction", "truth")
-    row = second_row(1.5, frame, NAMES, COLOURS, prior=mask / 2, prediction=mask, columns=columns)
+    cells = [Cell(), Cell.of_heat(mask / 2), Cell.of_mask(mask), Cell.of_mask(None)]
+    row = second_row(1.5, frame, cells, NAMES, COLOURS)
     assert row.time == 1.5 and row.pictures[3] is None
     assert (row.pictures[0] == 120).all() and (row.pictures[2] != 120).any() and (row.pictures[1] != 120).any()
-    with pytest.raises(ValueError, match="sound"):
-        second_row(0, frame, NAMES, COLOURS, columns=("sound",))
 
 
 def test_the_legend_lists_what_appears():

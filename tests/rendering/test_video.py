@@ -208,3 +208,14 @@ def test_real_rotation_metadata_is_understood():
     assert {degrees: (i.width, i.height) for degrees, i in infos.items()} == {
         0: (568, 320), 90: (320, 568), 180: (568, 320),
     }  # fmt: skip
+
+
+def test_a_stretch_gives_its_frames_at_their_own_times(video):
+    path = video("s.mp4", numbered(20), [n / 10 for n in range(20)])
+    whole = list(read_frames(path))
+    stream = read_frames(path, begin=0.5, end=1.2)
+    part = list(stream)
+    assert [seconds for seconds, _ in part] == pytest.approx([n / 10 for n in range(5, 12)])
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(part, whole[5:12], strict=True))
+    assert (stream.shown, stream.lost, stream.expected) == (7, 0, 7)
+    assert list(read_frames(path, begin=5.0)) == []

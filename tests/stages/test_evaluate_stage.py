@@ -300,7 +300,7 @@ def test_bad_requests_are_refused_before_anything_is_written(two_stage_workspace
     refused("holds no clip of subset s5", subset="s5")
     refused("takes no prior", task="avs", prior="oracle")
     refused("task avs, not avss", task="avss", run=str(two_stage_workspace / "runs/avs/aavs-tiny-all-none-s3407"))
-    refused("Add --task", run="aavs-tiny-all-none-s3407")
+    refused("a run .* of each task. Give its folder", run="aavs-tiny-all-none-s3407")
     refused("No run named x", run="x")
     refused("single-stage run", task="avss", run="aavs-tiny-all-none-s3407", prior="oracle")
     refused("--prior empty", task="avss", run="aavs-tiny-all-oracle-s3407", prior="none")

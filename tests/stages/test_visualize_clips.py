@@ -69,7 +69,7 @@ def test_a_model_that_predicts_the_labels_finds_all_classes(two_stage_workspace,
         truth[len(truth)] = torch.from_numpy(np.stack(labels)).long()
     order = iter(sorted(truth))
 
-    def maps(model, frames, audio, prior=None, *, size=224, precision="fp32"):
+    def maps(model, frames, audio, prior=None, *, lengths=None, size=224, precision="fp32"):
         if model.spec["task"] == "avs":
             return torch.full((len(frames), 2, size, size), 0.5)
         one_hot = torch.nn.functional.one_hot(truth[next(order)], model.num_classes).permute(0, 3, 1, 2).float()
@@ -113,3 +113,39 @@ def test_embeddings_of_another_encoder_are_refused(two_stage_workspace, workspac
     with pytest.raises(AvsctlError, match="extract-audio --encoder vggish"):
         draw(root, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_only_stills_or_only_video(two_stage_workspace, tmp_path):
+    stills = draw(two_stage_workspace, tmp_path / "a", count=1, only="stills")
+    assert {path.suffix for path in stills.files} == {".png", ".json"}
+    assert stills.content["clips"][0]["overlay"] is None
+    video = draw(two_stage_workspace, tmp_path / "b", count=1, only="video")
+    assert {path.suffix for path in video.files} == {".mp4", ".json"}
+
+
+def test_clips_with_the_classes_asked_for_are_taken(two_stage_workspace, tmp_path):
+    clips = ClipCache(two_stage_workspace / "clips.h5")
+    labels = {
+        clip: set(np.unique([np.unique(read_label(data)).tolist()[-1] for data in clips.label_bytes(clip) if data]))
+        for clip in clips.select(split="test")
+    }
+    wanted, index = next((clip, max(found)) for clip, found in labels.items() if max(found))
+    content = draw(two_stage_workspace, tmp_path, count=6, classes=(clips.classes[index],), only="stills").content
+    assert clips.uids[wanted] in {clip["uid"] for clip in content["clips"]}
+    for clip in content["clips"]:
+        truths = [entry["name"] for frame in clip["frames"] for entry in frame["truth"] or []]
+        assert set(truths) == {clips.classes[index]}
+
+
+def test_runs_are_compared_beside_the_ground_truth(two_stage_workspace, tmp_path):
+    runs = [str(two_stage_workspace / "runs" / run) for run in ("avs/aavs-tiny-all-none-s3407",)]
+    runs += ["ours=aavs-tiny-all-oracle-s3407", f"one={two_stage_workspace}/runs/avss/aavs-tiny-all-none-s3407"]
+    result = draw(two_stage_workspace, tmp_path, count=1, compare=runs)
+    content, folder = result.content, tmp_path / "compare-test"
+    assert content["format"] == "avsctl-comparison-clips"
+    assert [run["label"] for run in content["runs"]] == ["aavs-tiny-all-none-s3407", "ours", "one"]
+    (clip,) = content["clips"]
+    assert len(clip["truth"]) == len(clip["runs"][1]["frames"])
+    assert open_video(folder / clip["video"]).width > 5 * 280  # frame, truth and three runs
+    assert {path.name for path in folder.iterdir()} == {*content["outputs"], "clips.json"}
+    assert "ours: exactly the labelled classes in" in result.summary

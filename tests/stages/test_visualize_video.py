@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from avsctl.errors import AvsctlError
 from avsctl.rendering.images import read_index
 from avsctl.rendering.sound import read_audio
 from avsctl.rendering.video import open_video, read_frames
-from avsctl.stages import visualize_models, visualize_video
+from avsctl.stages import visualize_films, visualize_models, visualize_video
 from avsctl.stages.visualize_models import SOUNDING, choose_checkpoints
 from avsctl.stages.visualize_record import Presence, Timeline, presences, summary
 from avsctl.stages.visualize_sound import SoundWindows
@@ -58,7 +59,7 @@ def bright_and_loud(monkeypatch):
     """Models that know it all: what is bright sounds while it is loud. Records what they were given."""
     calls = []
 
-    def maps(model, frames, audio, prior=None, *, size=224, precision="fp32"):
+    def maps(model, frames, audio, prior=None, *, lengths=None, size=224, precision="fp32"):
         calls.append((model.spec["task"], prior))
         bright = (frames.float().mean(1, keepdim=True) > 128).float()
         loud = (audio[:, :64].mean(1) > -0.7).float()[:, None, None, None]
@@ -202,7 +203,7 @@ def test_files_of_others_are_not_replaced(workspace, moving, tmp_path):
 
 
 def test_nothing_is_left_when_drawing_fails(workspace, moving, tmp_path, monkeypatch):
-    monkeypatch.setattr(visualize_video, "draw_masks", lambda *given: 1 / 0)
+    monkeypatch.setattr(visualize_films, "draw_masks", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         draw(workspace, moving, tmp_path / "new" / "out")
     assert not (tmp_path / "new").exists()
@@ -211,7 +212,7 @@ def test_nothing_is_left_when_drawing_fails(workspace, moving, tmp_path, monkeyp
 def test_what_was_there_stays_when_overwriting_fails(workspace, moving, tmp_path, monkeypatch):
     draw(workspace, moving, tmp_path / "out")
     before = contents(tmp_path / "out")
-    monkeypatch.setattr(visualize_video, "draw_masks", lambda *given: 1 / 0)
+    monkeypatch.setattr(visualize_films, "draw_masks", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         draw(workspace, moving, tmp_path / "out", overwrite=True)
     assert contents(tmp_path / "out") == before
@@ -314,3 +315,106 @@ def test_specks_are_not_listed():
     maps[0, 2, -10:] = 1.0
     ((entry,),) = presences(maps)
     assert (entry.index, entry.area) == (2, pytest.approx(10 / 112))
+
+
+def test_a_stretch_keeps_the_videos_own_clock(workspace, moving, tmp_path, bright_and_loud):
+    content = draw(workspace, moving, tmp_path / "out", start=0.6, end=1.6).content
+    assert (content["video"]["start"], content["video"]["end"], content["video"]["frames_shown"]) == (0.6, 1.6, 20)
+    assert [frame["time"] for frame in content["frames"]] == pytest.approx([0.6, 0.75, 1.0, 1.25, 1.5])
+    ((start, end),) = next(iter(content["classes"].values()))["intervals"]
+    assert 0.75 <= start <= 1.25 and end == pytest.approx(1.6)
+    overlay = open_video(tmp_path / "out/moving-overlay.mp4")
+    assert overlay.duration == pytest.approx(1.0, abs=0.06)
+    (heard, rate, _), (given, _, _) = read_audio(overlay), read_audio(moving)
+    part = given[round(0.6 * rate) :][: len(heard), 0]
+    assert np.corrcoef(heard[: len(part), 0], part)[0, 1] > 0.95
+    with pytest.raises(AvsctlError, match="nothing from --start"):
+        draw(workspace, moving, tmp_path / "two", start=2.5)
+    assert not (tmp_path / "two").exists()
+
+
+@pytest.mark.parametrize(
+    ("only", "endings"),
+    [("stills", ["-masks", "-sheet.png", "-timeline.png", ".json"]), ("video", ["-overlay.mp4", ".json"])],
+)
+def test_only_what_is_asked_for_is_made(workspace, moving, tmp_path, bright_and_loud, only, endings):
+    content = draw(workspace, moving, tmp_path / "out", only=only).content
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"moving{ending}" for ending in endings]
+    assert [frame["mask"] is None for frame in content["frames"]] == [only == "video"] * 8
+    assert content["classes"] and content["video"]["frames_lost"] == 0
+
+
+def test_classes_that_are_not_asked_for_are_left_out_everywhere(workspace, moving, tmp_path, bright_and_loud):
+    names = list(Workspace(workspace.root).find_run("avss").record["classes"])
+    shown = draw(workspace, moving, tmp_path / "shown", classes=(names[CLASS], names[5])).content
+    assert list(shown["classes"]) == [names[CLASS]]
+    hidden = draw(workspace, moving, tmp_path / "hidden", classes=(names[5],)).content
+    assert hidden["classes"] == {} and not any(frame["classes"] for frame in hidden["frames"])
+    assert not any(read_index(path).any() for path in (tmp_path / "hidden/moving-masks").iterdir())
+    with pytest.raises(AvsctlError, match=f"No class {names[5]}x .* {names[5]}"):
+        draw(workspace, moving, tmp_path / "none", classes=(f"{names[5]}x",))
+
+
+def test_the_transparent_overlay_is_opaque_where_something_sounds(workspace, moving, tmp_path, bright_and_loud):
+    result = draw(workspace, moving, tmp_path / "out", transparent=True, alpha=1.0)
+    assert tmp_path / "out/moving-overlay.webm" in result.files
+    with av.open(str(tmp_path / "out/moving-overlay.webm")) as container:
+        decoder = av.CodecContext.create("libvpx-vp9", "r")
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        alphas = [frame.to_ndarray(format="rgba")[..., 3] for packet in packets for frame in decoder.decode(packet)]
+    assert len(alphas) == 40
+    assert alphas[3].max() <= 8  # nothing is heard yet
+    assert alphas[34][26, 38:54].min() > 240 and alphas[34][44:, :20].max() <= 8
+
+
+def test_a_comparison_shows_each_run_in_its_column_in_the_same_colour(workspace, moving, tmp_path, bright_and_loud):
+    runs = ("both=aavs-tiny-all-oracle-s3407", "aavs-tiny-all-none-s3407")
+    runs = (runs[0], str(workspace.run_folder("avss", runs[1])), f"where={workspace.run_folder('avs', runs[1])}")
+    result = draw(workspace, moving, tmp_path / "out", compare=runs)
+    names = ["moving-compare.mp4", "moving-compare-sheet.png", "moving-compare-timeline.png", "moving-compare.json"]
+    assert [path.name for path in result.files] == names
+    assert contents(tmp_path / "out") == sorted(names)
+    content = result.content
+    assert content["format"] == "avsctl-comparison"
+    assert [run["label"] for run in content["runs"]] == ["both", "aavs-tiny-all-none-s3407", "where"]
+    assert [list(run["models"].values()).count(None) for run in content["runs"]] == [0, 1, 1]
+    first, second, third = (next(iter(run["classes"].items())) for run in content["runs"])
+    assert first == second and third[0] == SOUNDING[1]
+    assert third[1]["colour"] != first[1]["colour"] and third[1]["intervals"] == first[1]["intervals"]
+    with_prior = [prior is not None for task, prior in bright_and_loud if task == "avss"]
+    assert with_prior == [True, False]
+    assert [task for task, _ in bright_and_loud].count("avs") == 2, "as the prior of all columns, and for its own"
+    video = open_video(tmp_path / "out/moving-compare.mp4")
+    assert video.width > 4 * 280 and video.has_audio and video.duration == pytest.approx(2.0, abs=0.01)
+
+
+def test_comparisons_that_make_no_sense_are_refused(workspace, moving, tmp_path):
+    run = str(workspace.run_folder("avss", "aavs-tiny-all-none-s3407"))
+    for options, says in (
+        ({"compare": (run, run)}, "Two columns would be called"),
+        ({"compare": ("x=",)}, "LABEL=RUN"),
+        ({"compare": ("unknown",)}, "No run named unknown"),
+        ({"compare": (run,), "avss": run}, "instead of --avss"),
+        ({"compare": (run,), "transparent": True}, "leave out --compare"),
+        ({"only": "stills", "transparent": True}, "--only stills"),
+        ({"start": 2.0, "end": 1.0}, "not after --start"),
+    ):
+        with pytest.raises(AvsctlError, match=says):
+            draw(workspace, moving, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_for_several_frames_get_frames_a_second_apart(workspace, moving, tmp_path, monkeypatch):
+    seen = []
+
+    def maps(model, frames, audio, prior=None, *, lengths=None, size=224, precision="fp32"):
+        seen.append((frames.float().mean((1, 2, 3)).tolist(), lengths))
+        return torch.ones(len(frames), model.num_classes, size, size)
+
+    monkeypatch.setattr(visualize_models, "class_maps", maps)
+    frames = [np.full((32, 48, 3), 30 * n, np.uint8) for n in range(8)]
+    video = make_video(tmp_path / "steps.mp4", frames, [n / 4 for n in range(8)])
+    draw(workspace, video, tmp_path / "out")
+    brightness, lengths = seen[0]
+    assert lengths == [2, 2, 2, 2]
+    assert brightness == pytest.approx([0, 120, 30, 150, 60, 180, 90, 210], abs=6)

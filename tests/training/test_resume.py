@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
@@ -44,12 +45,12 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tiny_workspace, work
     with pytest.raises(KeyboardInterrupt):
         train(other, config, device="cpu", checkpoint_minutes=1e-9, track=StopAfter(steps))
     assert not Run(other.run_folder("avs", config.run_name)).complete
-    resumed = train(other, config, device="cpu", resume=True)
+    resumed = train(other, config, device="cpu")
     for name in ("model.safetensors", "last.safetensors", "record.json", "config.json"):
         assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
 
 
-def test_a_complete_run_is_left_alone_and_an_unfinished_one_asks(tiny_workspace, workspace_copy):
+def test_a_complete_run_is_left_alone_and_an_unfinished_one_goes_on(tiny_workspace, workspace_copy):
     workspace = Workspace(workspace_copy(tiny_workspace))
     config = _config("avs", epochs=1, max_steps=1)
     folder = train(workspace, config, device="cpu")
@@ -60,8 +61,62 @@ def test_a_complete_run_is_left_alone_and_an_unfinished_one_asks(tiny_workspace,
         train(workspace, _config("avs", epochs=1, max_steps=1, lr=0.5), device="cpu")
     record = json.loads((folder / "record.json").read_text())
     (folder / "record.json").write_text(json.dumps({**record, "complete": False}))
-    with pytest.raises(AvsctlError, match="unfinished run. Add --resume"):
-        train(workspace, config, device="cpu")
+    train(workspace, config, device="cpu")
+    assert json.loads((folder / "record.json").read_text()) == record
+
+
+def test_to_resume_there_must_be_a_run(tiny_workspace, workspace_copy):
+    with pytest.raises(AvsctlError, match="No run to continue at .*avs.*Leave --resume out"):
+        train(Workspace(workspace_copy(tiny_workspace)), _config("avs", seed=5), device="cpu", resume=True)
+
+
+class KilledBefore:
+    """Stands in for a function: the process dies where it would be called for the n-th time."""
+
+    def __init__(self, function, calls: int):
+        self.function, self.left = function, calls
+
+    def __call__(self, *given, **named):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        return self.function(*given, **named)
+
+
+KILLS = [("avsctl.training.loop.save_checkpoint", 3), *(("avsctl.stages.train._write_record", n) for n in (2, 3))]
+
+
+@pytest.fixture(scope="module")
+def two_phases(tiny_workspace, tmp_path_factory):
+    """An uninterrupted run of two phases, one epoch each, the second being the better one by construction."""
+    patch = pytest.MonkeyPatch()
+    trained = lambda model: sum(parameter.requires_grad for parameter in model.parameters()) / 1e4  # noqa: E731
+    patch.setattr("avsctl.stages.train.validate", lambda model, *given: {"miou": trained(model), "f_score": 0.5})
+    config = _config("avs", batch_clips=1, max_steps=1, seed=11, schedule="two-phase", phase1_share=0.5)
+    yield config, train(_beside(tiny_workspace, tmp_path_factory.mktemp("straight")), config, device="cpu")
+    patch.undo()
+
+
+def _beside(workspace, folder):
+    for name in ("clips.h5", "audio.h5"):
+        (folder / name).symlink_to(workspace / name)
+    return Workspace(folder)
+
+
+@pytest.mark.parametrize("function, calls", KILLS)
+def test_a_kill_between_the_files_of_an_epoch_changes_nothing(
+    two_phases, tiny_workspace, tmp_path, monkeypatch, function, calls
+):
+    config, straight = two_phases
+    other = _beside(tiny_workspace, tmp_path)
+    with monkeypatch.context() as patch:
+        module, name = function.rsplit(".", 1)
+        patch.setattr(function, KilledBefore(getattr(sys.modules[module], name), calls))
+        with pytest.raises(KeyboardInterrupt):
+            train(other, config, device="cpu")
+    resumed = train(other, config, device="cpu")
+    for name in ("model.safetensors", "last.safetensors", "record.json", "config.json", "curve.png"):
+        assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
 
 
 def test_training_stops_on_a_loss_that_is_no_number_and_names_the_clips(tiny_workspace, workspace_copy, monkeypatch):

@@ -1,0 +1,120 @@
+"""Writing of videos with a transparent ground: VP9 with alpha in WebM, which browsers and editors lay over another."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+
+from avsctl.errors import AvsctlError
+
+_CLOCK = 1000  # WebM counts milliseconds
+_ENCODER = "libvpx-vp9"
+
+
+class AlphaWriter:
+    """Write RGBA frames as VP9 with alpha (yuva420p) in WebM, without sound.
+
+    Frames keep the times they are given, to the millisecond. Odd sizes are padded by a transparent row or column. The
+    file grows as `<path>.part` and gets its name when it is complete; leaving the `with` block by an exception
+    removes it. FFmpeg's own VP9 decoder ignores alpha: read it with libvpx-vp9, or in a browser.
+
+    Args:
+        path: The WebM to write; its folder must exist.
+        size: (width, height) of the frames.
+        crf: 0 (best) to 63.
+    Raises: AvsctlError: If this PyAV can't write VP9 with alpha, or the file can't be made.
+    """
+
+    def __init__(self, path: str | Path, size: tuple[int, int], fps: float, *, crf: int = 32) -> None:
+        if _ENCODER not in av.codecs_available:
+            raise AvsctlError("this PyAV has no libvpx-vp9; type `pip install --force-reinstall av`")
+        self.path, self._size = Path(path), size
+        self._part = self.path.with_name(self.path.name + ".part")
+        self._last = -1
+        self._container = None
+        try:
+            self._container = av.open(str(self._part), "w", format="webm")
+            self._stream = self._add_stream(fps, crf)
+            self._container.start_encoding()
+        except (av.error.FFmpegError, OSError) as error:
+            self.discard()
+            raise AvsctlError(f"cannot write {self.path} ({error}): check the folder and the free space") from error
+
+    def _add_stream(self, fps: float, crf: int):
+        stream = self._container.add_stream(_ENCODER, rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height = (side + side % 2 for side in self._size)
+        stream.pix_fmt = "yuva420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, _CLOCK)
+        # Alternate reference frames, which are never shown, would part colour and alpha.
+        stream.options = {"crf": str(crf), "b": "0", "deadline": "realtime", "cpu-used": "6", "auto-alt-ref": "0"}
+        stream.metadata["alpha_mode"] = "1"
+        return stream
+
+    def write(self, rgba: np.ndarray, seconds: float) -> None:
+        """Append a (height, width, 4) uint8 frame with straight alpha, shown from `seconds`.
+
+        Raises: ValueError: If its shape is wrong or its time is before the last one's.
+        """
+        rgba = np.asarray(rgba)
+        if rgba.shape != (*self._size[::-1], 4) or rgba.dtype != np.uint8:
+            raise ValueError(f"the frame is {rgba.shape} {rgba.dtype}, the video {self._size} RGBA")
+        stamp = round(seconds * _CLOCK)
+        if stamp < self._last:
+            raise ValueError(f"frame at {seconds} s after one at {self._last / _CLOCK} s: times must ascend")
+        stamp = max(stamp, self._last + 1)  # faster than a thousand a second
+        self._last = stamp
+        frame = av.VideoFrame.from_ndarray(_even(rgba), format="rgba").reformat(format="yuva420p")
+        frame.pts, frame.time_base = stamp, Fraction(1, _CLOCK)
+        self._guarded(lambda: self._container.mux(self._stream.encode(frame)))
+
+    def close(self) -> Path:
+        """Finish the file and name it. Raises: AvsctlError: If it can't be finished."""
+        if self._container is not None:
+            self._guarded(self._finish)
+        return self.path
+
+    def discard(self) -> None:
+        """Give the video up and remove what was written."""
+        container, self._container = self._container, None
+        if container is not None:
+            # a file that failed to be written fails to be finished too; it goes anyway
+            with suppress(av.error.FFmpegError, OSError, ValueError):
+                container.close()
+        self._part.unlink(missing_ok=True)
+
+    def __enter__(self) -> AlphaWriter:
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if kind is not None:
+            self.discard()
+        else:
+            self.close()
+
+    def _finish(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        container, self._container = self._container, None
+        container.close()
+        with open(self._part, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(self._part, self.path)
+
+    def _guarded(self, step) -> None:
+        try:
+            step()
+        except (av.error.FFmpegError, OSError) as error:
+            self.discard()
+            raise AvsctlError(f"writing {self.path} failed ({error}): check the free space") from error
+
+
+def _even(rgba: np.ndarray) -> np.ndarray:
+    height, width = rgba.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return rgba
+    return np.pad(rgba, ((0, height % 2), (0, width % 2), (0, 0)))
