@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # what type checkers and editors read; a test compares it with _HOMES
     from avsctl_models.aavs import AAVS as AAVS
+    from avsctl_models.avsegformer import AVSegFormer as AVSegFormer
     from avsctl_models.backbones import load_backbone_weights as load_backbone_weights
     from avsctl_models.contract import SegmentationModel as SegmentationModel
     from avsctl_models.losses import Criterion as Criterion, LossPoints as LossPoints
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
 
 _HOMES = {
     "AAVS": "aavs",
+    "AVSegFormer": "avsegformer",
     "Criterion": "losses",
     "DenseOutput": "outputs",
     "LossPoints": "losses",

@@ -59,7 +59,7 @@ class AdaptedProjection(nn.Module):
         return x + adapted if self.residual else adapted
 
 
-def output_projection(dim: int, adapters: str, *, std: float | None) -> nn.Module:
+def output_projection(dim: int, adapters: str, *, std: float | None, bias: bool = True) -> nn.Module:
     """Build the output projection of an attention layer.
 
     Args:
@@ -67,21 +67,23 @@ def output_projection(dim: int, adapters: str, *, std: float | None) -> nn.Modul
         adapters: "none" for a plain linear layer; "replace" for an adapter in its place (released stage 1);
             "follow" for an adapter after it (released stage 2).
         std: Initial spread of the adapter's weights, None for Xavier uniform.
+        bias: Whether a plain linear layer has one.
     Raises: ValueError: If `adapters` is none of the three.
     """
     if adapters not in ADAPTER_MODES:
         raise ValueError(f"adapters must be one of {', '.join(ADAPTER_MODES)}, not {adapters!r}")
     if adapters == "none":
-        return xavier_linear(dim, dim)
+        return xavier_linear(dim, dim, bias=bias)
     projection = xavier_linear(dim, dim) if adapters == "follow" else None
     adapted = AdaptedProjection(projection, dim)
     adapted.adapter.reset(std=std)
     return adapted
 
 
-def xavier_linear(inputs: int, outputs: int) -> nn.Linear:
-    """Linear layer with Xavier-uniform weights and a bias of zero."""
-    linear = nn.Linear(inputs, outputs)
+def xavier_linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """Linear layer with Xavier-uniform weights and, if it has one, a bias of zero."""
+    linear = nn.Linear(inputs, outputs, bias=bias)
     nn.init.xavier_uniform_(linear.weight)
-    nn.init.zeros_(linear.bias)
+    if bias:
+        nn.init.zeros_(linear.bias)
     return linear

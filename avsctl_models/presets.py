@@ -30,6 +30,43 @@ _TPAVI_TASKS = {
     "avss": {"prior_fusion": True, "audio_loss": {"distance": "kl"}},
 }
 
+_AVSEGFORMER = {
+    "hidden_dim": 256,
+    "heads": 8,
+    "queries": 300,
+    "generator_layers": 6,
+    "generator_hidden": 1024,
+    "pixel_layers": 6,
+    "pixel_hidden": 2048,
+    "points": 4,
+    "decoder_layers": 6,
+    "decoder_hidden": 2048,
+    "mask_hidden": 2048,
+    "head_hidden": [128, 32],
+    "dropout": 0.1,
+    "audio_relu": True,
+    "mask_loss": "dice",
+    "mix_loss_weight": 0.1,
+}
+_AVSEGFORMER_TINY = {
+    "hidden_dim": 64,
+    "heads": 4,
+    "queries": 20,
+    "generator_layers": 2,
+    "generator_hidden": 128,
+    "pixel_layers": 2,
+    "pixel_hidden": 128,
+    "decoder_layers": 2,
+    "decoder_hidden": 128,
+    "mask_hidden": 64,
+    "head_hidden": [32, 16],
+    "dropout": 0.0,
+}
+_AVSEGFORMER_TASKS = {
+    "avs": {"image_size": 512, "prior_fusion": False},
+    "avss": {"image_size": 224, "prior_fusion": True},
+}
+
 # "all" holds for both tasks; what stands under a task is laid over it.
 PRESETS: dict[str, dict[str, dict[str, dict]]] = {
     "aavs": {
@@ -107,6 +144,15 @@ PRESETS: dict[str, dict[str, dict[str, dict]]] = {
         "pvt": {"all": {**_TPAVI, **_PVT, "image_size": 224}, **_TPAVI_TASKS},
         "r50": {"all": {**_TPAVI, **_RESNET, "image_size": 224}, **_TPAVI_TASKS},
         "tiny": {"all": {**_TPAVI, **_TINY, "hidden_dim": 48, "head_hidden": [32, 16]}, **_TPAVI_TASKS},
+    },
+    "avsegformer": {
+        "pvt": {"all": {**_AVSEGFORMER, **_PVT}, **_AVSEGFORMER_TASKS},
+        "r50": {"all": {**_AVSEGFORMER, **_RESNET}, **_AVSEGFORMER_TASKS},
+        "tiny": {
+            "all": {**_AVSEGFORMER, **_TINY, **_AVSEGFORMER_TINY},
+            "avs": {"prior_fusion": False},
+            "avss": {"prior_fusion": True},
+        },
     },
 }
 

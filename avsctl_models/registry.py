@@ -16,7 +16,7 @@ from avsctl_models.weights.files import read_metadata, read_weights, write_weigh
 if TYPE_CHECKING:  # it imports timm, which audio encoders do without
     from avsctl_models.contract import SegmentationModel
 
-MODULES = ("avsctl_models.aavs", "avsctl_models.tpavi")  # each registers its models when imported
+MODULES = ("avsctl_models.aavs", "avsctl_models.tpavi", "avsctl_models.avsegformer")  # register when imported
 SPEC_KEY = "avsctl_model"
 _BUILDERS: dict[str, Callable[..., SegmentationModel]] = {}
 

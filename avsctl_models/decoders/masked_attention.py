@@ -6,39 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avsctl_models.adapters import output_projection, xavier_linear
+from avsctl_models.adapters import xavier_linear
+from avsctl_models.attention import Attention
 
 LEVELS = 3
-
-
-class Attention(nn.Module):
-    """Multi-head attention with separate projections and an exchangeable output projection."""
-
-    def __init__(self, dim: int, heads: int, *, adapters: str = "none"):
-        super().__init__()
-        if dim % heads:
-            raise ValueError(f"{heads} heads do not divide {dim} channels")
-        self.heads = heads
-        self.query = xavier_linear(dim, dim)
-        self.key = xavier_linear(dim, dim)
-        self.value = xavier_linear(dim, dim)
-        self.output = output_projection(dim, adapters, std=None)
-
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """Attend.
-
-        Args:
-            query: (N, Q, C).
-            key, value: (N, S, C).
-            allowed: (N, 1, Q, S) bool, True where a query may look; None for everywhere.
-        Returns: (N, Q, C).
-        """
-        q, k, v = (
-            layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, tokens, C/heads)
-            for layer, x in ((self.query, query), (self.key, key), (self.value, value))
-        )
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
-        return self.output(mixed.transpose(1, 2).flatten(2))
 
 
 class DecoderLayer(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -34,9 +35,13 @@ class DeformableAttention(nn.Module):
         self.weights = nn.Linear(dim, heads * LEVELS * points)
         self.value = xavier_linear(dim, dim)
         self.output = output_projection(dim, adapters, std=0.02)
-        self._reset_sampling()
+        self.reset()
 
-    def _reset_sampling(self) -> None:
+    def reset(self) -> None:
+        """Draw the initial weights."""
+        for layer in (module for module in (self.value, self.output) if isinstance(module, nn.Linear)):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
         # Heads start by looking in evenly spread directions, further with each point, all equally strong.
         angles = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)
         directions = torch.stack([angles.cos(), angles.sin()], -1)
@@ -84,20 +89,40 @@ class DeformableAttention(nn.Module):
 
 
 class DeformableLayer(nn.Module):
-    """Deformable attention and a two-layer network, each followed by a norm over the residual sum."""
+    """Deformable attention and a two-layer network, each followed by a norm over the residual sum.
 
-    def __init__(self, dim: int, heads: int, hidden: int, *, points: int, adapters: str):
+    Args:
+        dim, heads, hidden, points: Sizes.
+        adapters: "none", "replace" or "follow", see `output_projection`.
+        activation: Between the two layers.
+        dropout: Share of what attention, and either layer, give that is dropped in training.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        hidden: int,
+        *,
+        points: int,
+        adapters: str = "none",
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        dropout: float = 0.0,
+    ):
         super().__init__()
         self.attention = DeformableAttention(dim, heads, points=points, adapters=adapters)
         self.attention_norm = nn.LayerNorm(dim)
         self.fc1 = xavier_linear(dim, hidden)
         self.fc2 = xavier_linear(hidden, dim)
         self.final_norm = nn.LayerNorm(dim)
+        self.activation = activation
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
         attended = self.attention(tokens, positions, reference, sizes)
-        tokens = self.attention_norm(tokens + attended)
-        return self.final_norm(tokens + self.fc2(torch.relu(self.fc1(tokens))))
+        tokens = self.attention_norm(tokens + self.dropout(attended))
+        widened = self.dropout(self.activation(self.fc1(tokens)))
+        return self.final_norm(tokens + self.dropout(self.fc2(widened)))
 
 
 class DeformablePixelDecoder(nn.Module):
@@ -142,26 +167,37 @@ class DeformablePixelDecoder(nn.Module):
         Returns: Three maps (N, C, h, w) of strides 32, 16, 8, and mask features (N, Cm, H/4, W/4).
         """
         maps = [project(f) for project, f in zip(self.projections, features[:0:-1], strict=True)]
-        sizes = [(m.shape[-2], m.shape[-1]) for m in maps]
-        tokens = torch.cat([m.flatten(2) for m in maps], -1).transpose(1, 2)  # (N, L, C)
-        positions = self._positions(sizes, tokens)
-        reference = _centres(sizes, tokens.device)
+        tokens, sizes = flatten_levels(maps)
+        positions = level_positions(sizes, self.level_embedding)
+        reference = cell_centres(sizes, tokens.device)
         for layer in self.layers:
             tokens = layer(tokens, positions, reference, sizes)
 
-        split = tokens.transpose(1, 2).split([h * w for h, w in sizes], -1)
-        maps = [part.unflatten(2, size) for part, size in zip(split, sizes, strict=True)]
+        maps = split_levels(tokens, sizes)
         finest = self.lateral(features[0])
         finest = finest + F.interpolate(maps[-1], finest.shape[-2:], mode="bilinear", align_corners=False)
         return maps, self.mask_features(torch.relu(self.smooth(finest)))
 
-    def _positions(self, sizes: list[tuple[int, int]], tokens: Tensor) -> Tensor:
-        dim = tokens.shape[-1]
-        codes = []
-        for size, embedding in zip(sizes, self.level_embedding, strict=True):
-            code = sine_positions(*size, dim, device=tokens.device).flatten(2).transpose(1, 2)
-            codes.append(code + embedding)
-        return torch.cat(codes, 1)  # (1, L, C)
+
+def flatten_levels(maps: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Turn maps (N, C, h, w) into tokens (N, L, C), one level after the other, and their (h, w)."""
+    sizes = [(m.shape[-2], m.shape[-1]) for m in maps]
+    return torch.cat([m.flatten(2) for m in maps], -1).transpose(1, 2), sizes
+
+
+def split_levels(tokens: Tensor, sizes: list[tuple[int, int]]) -> list[Tensor]:
+    """Undo `flatten_levels`."""
+    split = tokens.transpose(1, 2).split([h * w for h, w in sizes], -1)
+    return [part.unflatten(2, size) for part, size in zip(split, sizes, strict=True)]
+
+
+def level_positions(sizes: list[tuple[int, int]], embedding: Tensor, *, normalized: bool = True) -> Tensor:
+    """Position codes of all tokens with their level's row of an embedding (levels, C) added: (1, L, C)."""
+    codes = []
+    for size, level in zip(sizes, embedding, strict=True):
+        code = sine_positions(*size, len(level), normalized=normalized, device=embedding.device)
+        codes.append(code.flatten(2).transpose(1, 2) + level)
+    return torch.cat(codes, 1)
 
 
 def convolution(inputs: int, outputs: int, kernel: int, *, bias: bool = False) -> nn.Sequential:
@@ -173,7 +209,7 @@ def convolution(inputs: int, outputs: int, kernel: int, *, bias: bool = False) -
     return nn.Sequential(layer, nn.GroupNorm(math.gcd(32, outputs), outputs))
 
 
-def _centres(sizes: list[tuple[int, int]], device: torch.device) -> Tensor:
+def cell_centres(sizes: list[tuple[int, int]], device: torch.device) -> Tensor:
     """Centres (x, y) of all cells of all levels, in [0, 1]: (L, 2)."""
     centres = []
     for height, width in sizes:

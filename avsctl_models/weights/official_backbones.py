@@ -63,7 +63,7 @@ def backbone_settings(state: dict[str, Tensor], prefix: str) -> dict:
         width = len(state[f"{prefix}patch_embed{stage}.proj.weight"])
         reduction = state.get(f"{block}attn.sr.weight")
         options["embed_dims"].append(width)
-        options["depths"].append(_count(state, rf"{re.escape(prefix)}block{stage}\.(\d+)\."))
+        options["depths"].append(count_layers(state, f"{prefix}block{stage}."))
         options["mlp_ratios"].append(len(state[f"{block}mlp.fc1.weight"]) // width)
         options["sr_ratios"].append(1 if reduction is None else reduction.shape[-1])
     if options == _PUBLISHED_PVT:
@@ -71,5 +71,7 @@ def backbone_settings(state: dict[str, Tensor], prefix: str) -> dict:
     return {"backbone_options": {**options, "num_heads": [1, 2, 5, 8]}}
 
 
-def _count(state: dict[str, Tensor], pattern: str) -> int:
+def count_layers(state: dict[str, Tensor], prefix: str) -> int:
+    """How many numbered layers there are after a prefix of names, 0, 1, …"""
+    pattern = re.escape(prefix) + r"(\d+)\."
     return 1 + max((int(match[1]) for match in map(re.compile(pattern).match, state) if match), default=-1)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from avsctl_models import DenseOutput, create_model
 from avsctl_models.dense_losses import AudioMapLoss, frame_mean, labelled_frames, pixel_loss
 
 FOLDER = Path(__file__).parents[1] / "data" / "golden" / "baselines"
@@ -51,3 +52,21 @@ def test_avsbench_losses_agree(io, name):
     audio = loss(logits, maps, sounds, labelled)
     torch.testing.assert_close(audio.item(), options["sa"], **TOLERANCE)
     torch.testing.assert_close((main + options["lambda_1"] * audio).item(), options["total"], **TOLERANCE)
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name.startswith("avsegformer")])
+def test_avsegformer_losses_agree(io, name):
+    task, _, kind = name.removeprefix("avsegformer_").partition(".")
+    size = {"queries": 4, "image_size": 32, "backbone": "test_resnet", "mask_loss": kind or "dice"}
+    model = create_model("avsegformer", preset="tiny", task="avss" if task == "avss" else "avs", **size)
+    if task == "avss":
+        output = DenseOutput(io["pred10"], (16, 16), [io["mask_feature20"]])
+        labels, labelled = io["label10"], io["gt_temporal_mask"].bool()
+    else:
+        output = DenseOutput(io["pred5"], (32, 32), [io["mask_feature5"]])
+        labels = io["mask5"][:, 0]
+        labelled = torch.arange(10) % 5 == 0 if task == "s4" else torch.ones(10, dtype=torch.bool)
+    losses = model.loss(output, labels, labelled)
+    torch.testing.assert_close(losses["loss"].item(), EXPECTED[name]["total"], **TOLERANCE)
+    torch.testing.assert_close(losses["loss_mask"].item(), EXPECTED[name]["iou_loss"], **TOLERANCE)
+    torch.testing.assert_close(0.1 * losses["loss_mix"].item(), EXPECTED[name]["mix_loss"], **TOLERANCE)
