@@ -1,4 +1,4 @@
-"""Writes docs/commands.md from the commands' own help: python docs/generate_commands.py"""
+"""Writes docs/commands.md from the commands' own help, and docs/api.md: python docs/generate_commands.py"""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ def _section(command: click.Command, context: click.Context, level: int) -> list
 
 
 if __name__ == "__main__":
-    target = Path(__file__).with_name("commands.md")
-    target.write_text(reference(), encoding="utf-8")
-    print(target)
+    import generate_api
+
+    for name, text in (("commands.md", reference()), ("api.md", generate_api.reference())):
+        target = Path(__file__).with_name(name)
+        target.write_text(text, encoding="utf-8")
+        print(target)
