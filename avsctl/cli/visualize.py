@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,11 @@ def command(
     and .json. With --split, clips of the workspace beside their ground truth, in --out/clips-SPLIT-… or
     --out/compare-SPLIT-….
     """
-    if not videos and split is None:
-        raise click.UsageError(f"Nothing to draw. For example: {EXAMPLES}.")
     if videos and split is not None:
         raise click.UsageError(f"Give videos or --split, not both. For example: {EXAMPLES}.")
-    if videos:
+    if split is None:
+        if not videos:
+            raise click.UsageError(f"Nothing to draw. For example: {EXAMPLES}.")
         _refuse(CLIPS_ONLY, "belongs to --split, not to a video")
         _draw_videos(workspace, videos, as_json, options)
         return
@@ -130,8 +131,8 @@ def command(
 def _draw_videos(workspace: Workspace, videos: tuple[Path, ...], as_json: bool, options: dict[str, Any]) -> None:
     from avsctl.stages.visualize_videos import visualize_videos
 
-    shown = {} if as_json else {"done": _show}
-    gallery = visualize_videos(workspace, videos, track=_console.track, **shown, **options)
+    shown: Callable[[Any], None] = (lambda result: None) if as_json else _show
+    gallery = visualize_videos(workspace, videos, track=_console.track, done=shown, **options)
     one_file = len(videos) == 1 and len(gallery.failed) == 1 and not gallery.drawn
     if one_file and not videos[0].is_dir() and gallery.failed[0].path == videos[0]:
         raise AvsctlError(gallery.failed[0].reason)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import av.error
 import numpy as np
+from av.container import OutputContainer
 
 from avsctl.errors import AvsctlError
 
@@ -37,17 +40,18 @@ class AlphaWriter:
         self.path, self._size = Path(path), size
         self._part = self.path.with_name(self.path.name + ".part")
         self._last = -1
-        self._container = None
+        self._container: OutputContainer | None = None
         try:
-            self._container = av.open(str(self._part), "w", format="webm")
-            self._stream = self._add_stream(fps, crf)
-            self._container.start_encoding()
+            container = av.open(str(self._part), "w", format="webm")
+            self._container = container
+            self._stream = self._add_stream(container, fps, crf)
+            container.start_encoding()
         except (av.error.FFmpegError, OSError) as error:
             self.discard()
             raise AvsctlError(f"cannot write {self.path} ({error}): check the folder and the free space") from error
 
-    def _add_stream(self, fps: float, crf: int):
-        stream = self._container.add_stream(_ENCODER, rate=Fraction(fps).limit_denominator(1001))
+    def _add_stream(self, container: OutputContainer, fps: float, crf: int) -> av.VideoStream:
+        stream = cast(av.VideoStream, container.add_stream(_ENCODER, rate=Fraction(fps).limit_denominator(1001)))
         stream.width, stream.height = (side + side % 2 for side in self._size)
         stream.pix_fmt = "yuva420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, _CLOCK)
@@ -71,7 +75,7 @@ class AlphaWriter:
         self._last = stamp
         frame = av.VideoFrame.from_ndarray(_even(rgba), format="rgba").reformat(format="yuva420p")
         frame.pts, frame.time_base = stamp, Fraction(1, _CLOCK)
-        self._guarded(lambda: self._container.mux(self._stream.encode(frame)))
+        self._guarded(lambda container: container.mux(self._stream.encode(frame)))
 
     def close(self) -> Path:
         """Finish the file and name it. Raises: AvsctlError: If it can't be finished."""
@@ -97,17 +101,19 @@ class AlphaWriter:
         else:
             self.close()
 
-    def _finish(self) -> None:
-        self._container.mux(self._stream.encode(None))
-        container, self._container = self._container, None
+    def _finish(self, container: OutputContainer) -> None:
+        container.mux(self._stream.encode(None))
+        self._container = None
         container.close()
         with open(self._part, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(self._part, self.path)
 
-    def _guarded(self, step) -> None:
+    def _guarded(self, step: Callable[[OutputContainer], None]) -> None:
         try:
-            step()
+            if self._container is None:
+                raise ValueError(f"{self.path} is closed already")
+            step(self._container)
         except (av.error.FFmpegError, OSError) as error:
             self.discard()
             raise AvsctlError(f"writing {self.path} failed ({error}): check the free space") from error

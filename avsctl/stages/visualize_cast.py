@@ -70,7 +70,7 @@ def choose(
     """
     if not compare:
         first, second = choose_checkpoints(workspace, avs=avs, avss=avss, subset=subset)
-        return [Choice((second or first).name, first, second)]
+        return [Choice("result", first, second)]
     if avss:
         raise AvsctlError(f"--compare names the runs itself: write --compare {avss} instead of --avss {avss}.")
     choices = []
@@ -165,27 +165,34 @@ class Cast:
         precision: str = "fp32",
     ):
         shelf = Shelf()
-        given = {"clips": clips, "audio": audio, "audio_weights": audio_weights, "prior_form": prior_form}
         segmenters = [
-            Segmenter(choice.first, choice.second, **given, device=device, precision=precision, shelf=shelf)
+            Segmenter(
+                choice.first, choice.second, clips=clips, audio_weights=audio_weights, audio=audio,
+                prior_form=prior_form, device=device, precision=precision, shelf=shelf,
+            )
             for choice in choices
-        ]
+        ]  # fmt: skip
         self.encoders = shelf.encoders
         if audio_weights is not None and set(self.encoders) == {"logmel"}:
             raise AvsctlError(f"The models hear logmel, which has no weights: drop --audio-weights {audio_weights}.")
         self.semantic = any(segmenter.second for segmenter in segmenters)
-        truth = _truth_names(clips, self.semantic) if labelled else []
+        named = clips is not None and self.semantic and clips.label_kind == "semantic"
+        truth = [] if clips is None or not labelled else clips.classes if named else list(SOUNDING)
         self.names, self.colours = _joint_classes(segmenters, truth, clips)
         shown = _shown(self.names, classes, semantic=self.semantic)
         self.panels = [
             Panel(choice.label, segmenter, _lookup(segmenter.names, self.names, shown))
             for choice, segmenter in zip(choices, segmenters, strict=True)
         ]
-        named = labelled and self.semantic and clips.label_kind == "semantic"
-        self.truth_lookup = _lookup(truth, self.names, shown) if named else _any_class(self.names)
-        self.has_prior = any(s.first and s.second and s.uses_prior for s in segmenters) or (
-            len(segmenters) == 1 and segmenters[0].first is not None
-        )
+        self.truth_lookup = _lookup(truth, self.names, shown) if truth and named else _any_class(self.names)
+        # Of a comparison the prior is shown that a run uses; a column of stage 1 shows its own.
+        used = [s.first.path for s in segmenters if s.first and (s.uses_prior or len(segmenters) == 1)]
+        self._prior_of = used[0] if used else None
+
+    @property
+    def has_prior(self) -> bool:
+        """Whether stage 1's prior is shown in a column of its own."""
+        return self._prior_of is not None
 
     @property
     def sizes(self) -> set[int]:
@@ -206,20 +213,12 @@ class Cast:
         maps = []
         for panel in self.panels:
             first = panel.segmenter.first
-            seen = panel.segmenter.predict(frames, sounds, priors.get(first.path) if first else None, lengths)
-            if seen.prior is not None:
+            known = priors.get(first.path) if first else None
+            seen = panel.segmenter.predict(frames, sounds, known, lengths)
+            if first and seen.prior is not None:
                 priors.setdefault(first.path, seen.prior)
             maps.append(seen.maps)
-        shown = self.prior_of.first.path if self.prior_of else None
-        return (priors[shown].numpy() if shown else None), maps
-
-    @property
-    def prior_of(self) -> Segmenter | None:
-        """The segmenter whose stage 1 is shown as the prior: of a comparison one that uses it."""
-        if not self.has_prior:
-            return None
-        used = [panel.segmenter for panel in self.panels if panel.segmenter.first and panel.segmenter.uses_prior]
-        return (used or [self.panels[0].segmenter])[0]
+        return (priors[self._prior_of].numpy() if self._prior_of else None), maps
 
     def heard(self) -> list[dict[str, str]]:
         """The encoder of each stage of each panel."""
@@ -246,10 +245,6 @@ def _joint_classes(
         colours.append(SOUNDING_COLOURS[1] if name == SOUNDING[1] else wide[len(names)])
         names.append(name)
     return names, np.array(colours, np.uint8)
-
-
-def _truth_names(clips: ClipCache, semantic: bool) -> list[str]:
-    return clips.classes if semantic and clips.label_kind == "semantic" else list(SOUNDING)
 
 
 def _shown(names: Sequence[str], asked: Sequence[str], *, semantic: bool) -> set[str]:

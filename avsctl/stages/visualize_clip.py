@@ -85,8 +85,8 @@ class ClipPainter:
             video = f"{file}-{'compare' if self.compare else 'overlay'}.mp4"
             self._film(clip, self.folder / video, seen)
         self.outputs += [*sheets, *([video] if video else [])]
-        place = {"uid": uid, "subset": self.clips.subsets[clip], "split": self.clips.splits[clip], "sheets": sheets}
-        return place | self._entry(seen, video)
+        subset, split = self.clips.subsets[clip], self.clips.splits[clip]
+        return {"uid": uid, "subset": subset, "split": split, "sheets": sheets, **self._entry(seen, video)}
 
     def finish(self) -> None:
         """Write what is left of the sheet of all clips."""
@@ -170,9 +170,8 @@ class ClipPainter:
 
     def _columns(self, seen: _Seen, second: int, columns: Columns) -> np.ndarray:
         picture = columns.fit(seen.pictures[second])
-        masks: list[np.ndarray | None] = self._masks(seen, second, columns.cell)
-        if self.labelled:
-            masks.insert(0, seen.truths[second])
+        truth = [seen.truths[second]] if self.labelled else []
+        masks = [*truth, *self._masks(seen, second, columns.cell)]
         drawn = [
             None if mask is None else draw_masks(picture, mask, self.cast.names, self.cast.colours, self.alpha)
             for mask in masks
@@ -192,7 +191,8 @@ class ClipPainter:
         """What the runs and the labels say, for the JSON; counts where they agree."""
         truth = [None if label is None else _areas(label, self.cast.names) for label in seen.truths]
         self.labelled_seconds += sum(one is not None for one in truth)
-        duration, runs = float(len(truth)), []
+        duration = float(len(truth))
+        runs: list[dict[str, Any]] = []
         for number, (panel, timeline) in enumerate(zip(self.cast.panels, seen.timelines, strict=True)):
             frames = timeline.frames()
             for frame in frames:
@@ -203,8 +203,9 @@ class ClipPainter:
         if self.compare:
             return {"video": video, "truth": truth, "runs": runs}
         (run,) = runs
-        frames = [{**frame, "truth": one} for frame, one in zip(run["frames"], truth, strict=True)]
-        return {"overlay": video, "classes": run["classes"], "frames": frames}
+        for frame, one in zip(run["frames"], truth, strict=True):
+            frame["truth"] = one
+        return {"overlay": video, "classes": run["classes"], "frames": run["frames"]}
 
 
 def has_class(clips: ClipCache, clip: int, classes: set[int]) -> bool:
@@ -227,8 +228,8 @@ def _areas(truth: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
 def _telling_second(truths: list[np.ndarray | None]) -> int:
     """The second that stands for a clip: the one nearest its middle that has something in its label, if any."""
     middle = len(truths) // 2
-    order = sorted(range(len(truths)), key=lambda second: abs(second - middle))
-    return next((s for s in order if truths[s] is not None and truths[s].any()), middle)
+    telling = [second for second, truth in enumerate(truths) if truth is not None and truth.any()]
+    return min(telling, key=lambda second: abs(second - middle), default=middle)
 
 
 def _shown_size(width: int, height: int) -> tuple[int, int]:

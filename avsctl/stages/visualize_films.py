@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -45,14 +45,14 @@ class Moment:
 class Film(Protocol):
     """Something that takes all frames in turn; a context manager whose file is whole or not there."""
 
-    def __enter__(self) -> Film: ...
+    def __enter__(self) -> Any: ...
 
     def __exit__(self, kind, error, trace) -> None: ...
 
     def show(self, moment: Moment, seconds: float) -> None:
         """Draw a frame, `seconds` after the film's beginning."""
 
-    def close(self, duration: float) -> None:
+    def close(self, duration: float) -> Any:
         """Finish the file; the last frame is shown until `duration`."""
 
 

@@ -70,7 +70,7 @@ def mask_between(key: KeyMaps, size: tuple[int, int], after: KeyMaps | None = No
         start, end = _spread(key, classes), _spread(after, classes)
     if len(classes) == 1:
         return np.zeros(size[::-1], np.uint8)
-    return interpolate_masks(start, end, min(max(part, 0.0), 1.0), size=size, classes=classes)
+    return interpolate_masks(start, end, min(max(part, 0.0), 1.0), size=size, classes=classes.tolist())
 
 
 def _spread(key: KeyMaps, classes: np.ndarray) -> np.ndarray:

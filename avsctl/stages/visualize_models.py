@@ -23,6 +23,7 @@ from avsctl.stages.inputs import load_checkpoint
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Run, Workspace
 from avsctl_models.audio.encoders import AudioEncoder
+from avsctl_models.contract import SegmentationModel
 
 log = logging.getLogger(__name__)
 
@@ -84,11 +85,11 @@ def choose_checkpoints(
     Raises: AvsctlError: If a named one is missing, or there is none at all.
     """
     first = named_checkpoint(workspace, "avs", avs) if avs else _newest(workspace, "avs", subset)
-    if avss:
-        second = named_checkpoint(workspace, "avss", avss)
-    else:
-        two_stage = _newest(workspace, "avss", subset, two_stage=True) if first else None
-        second = two_stage or _newest(workspace, "avss", subset, two_stage=False)
+    second = named_checkpoint(workspace, "avss", avss) if avss else None
+    if not avss and first:
+        second = _newest(workspace, "avss", subset, two_stage=True)
+    if not avss and not second:
+        second = _newest(workspace, "avss", subset, two_stage=False)
     if first is None and second is None:
         raise AvsctlError(
             f"No completed run in {workspace.root / 'runs'} to predict with. Run 'avsctl train-avs' first, "
@@ -141,7 +142,7 @@ class Seen:
 class Shelf:
     """What is loaded already: models by task and file, sound encoders by name; a comparison shares it."""
 
-    models: dict[tuple[str, Path], nn.Module] = field(default_factory=dict)
+    models: dict[tuple[str, Path], SegmentationModel] = field(default_factory=dict)
     encoders: dict[str, AudioEncoder] = field(default_factory=dict)
 
 
@@ -174,8 +175,8 @@ class Segmenter:
         self.first, self.second, self.precision = first, second, precision
         self._shelf, self._device = shelf or Shelf(), choose_device(device)
         self._models = {c.task: self._load_model(c) for c in (first, second) if c}
-        self.uses_prior = bool(second) and self._models["avss"].uses_prior
-        if self.uses_prior and first is None:
+        self.uses_prior = second is not None and self._models["avss"].uses_prior
+        if second and self.uses_prior and first is None:
             raise AvsctlError(
                 f"{second.path} is of stage 2 and needs stage 1's prior. Run 'avsctl train-avs' first, or give --avs."
             )
@@ -192,7 +193,7 @@ class Segmenter:
         """The sound encoders that are loaded, by name."""
         return self._shelf.encoders
 
-    def _load_model(self, checkpoint: Checkpoint) -> nn.Module:
+    def _load_model(self, checkpoint: Checkpoint) -> SegmentationModel:
         key = checkpoint.task, checkpoint.path
         if key not in self._shelf.models:
             self._shelf.models[key] = load_checkpoint(checkpoint.path, checkpoint.task, self._device)
@@ -233,8 +234,7 @@ class Segmenter:
             names = clips.classes
         else:
             names = list(CLASS_NAMES) if count == len(CLASS_NAMES) else _numbered(count)
-        same = clips is not None and clips.classes == names
-        return names, clips.palette if same else palette(count)
+        return names, clips.palette if clips is not None and clips.classes == names else palette(count)
 
     @property
     def sizes(self) -> set[int]:
@@ -257,18 +257,16 @@ class Segmenter:
             lengths: frames of each clip, for models that see several together; None for one clip.
         Raises: AvsctlError: If a model predicts NaN.
         """
-        maps = None
+        maps = torch.empty(0)
         if self.first and (prior is None or not self.second):
             maps = self._maps(self.first, frames, sounds, None, lengths, LABEL_SIZE)
             prior = sounding_probability(maps)
-        if self.second:
-            given = None
-            if self.uses_prior:
-                given = (prior > 0.5).float() if self.prior_form == "hard" else prior
-            maps = self._maps(self.second, frames, sounds, given, lengths, MAP_SIZE)
-        else:
-            maps = nn.functional.interpolate(maps, size=(MAP_SIZE, MAP_SIZE), mode="area")
-        return Seen(prior, maps)
+        if self.second is None:
+            return Seen(prior, nn.functional.interpolate(maps, size=(MAP_SIZE, MAP_SIZE), mode="area"))
+        given = prior if self.uses_prior else None
+        if given is not None and self.prior_form == "hard":
+            given = (given > 0.5).float()
+        return Seen(prior, self._maps(self.second, frames, sounds, given, lengths, MAP_SIZE))
 
     def _maps(self, checkpoint, frames, sounds, prior: Tensor | None, lengths, size: int) -> Tensor:
         model = self._models[checkpoint.task]

@@ -23,7 +23,8 @@ class SoundWindows:
     """
 
     def __init__(self, wave: np.ndarray | None, rate: int, duration: float):
-        self._wave, self._rate = wave, rate
+        self._wave = np.zeros((0, 1), np.float32) if wave is None else wave
+        self._rate, self._silent = rate, wave is None
         self._last = max(0.0, duration - 1.0)
 
     def starts(self, times: np.ndarray) -> np.ndarray:
@@ -33,7 +34,7 @@ class SoundWindows:
     def embed(self, encoder: AudioEncoder, times: np.ndarray) -> np.ndarray:
         """(N, D) float32 for N ascending times in seconds."""
         starts = self.starts(times)
-        if self._wave is None:
+        if self._silent:
             silent = encoder.encode(np.zeros(RATE, np.float32), RATE, 1)
             return np.repeat(silent, len(starts), axis=0)
         begin = max(0.0, starts[0] - _MARGIN)

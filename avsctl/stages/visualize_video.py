@@ -161,9 +161,8 @@ class Studio:
 def outputs_of(out: Path, base: str) -> list[Path]:
     """What a video of this name has, or would have, in `out`."""
     pages = [path for path in out.glob("*.png") if _is_page(path.stem, f"{base}-sheet")] if out.is_dir() else []
-    endings = (".json", "-overlay.mp4", "-overlay.webm", "-timeline.png", "-masks")
-    if base.endswith("-compare"):
-        endings = (".json", ".mp4", "-timeline.png")
+    endings = [".json", "-timeline.png"]
+    endings += [".mp4"] if base.endswith("-compare") else ["-overlay.mp4", "-overlay.webm", "-masks"]
     return [*(out / f"{base}{ending}" for ending in endings), *sorted(pages)]
 
 
@@ -200,7 +199,8 @@ class _Work:
     def run(self) -> dict[str, Any]:
         info, options = self.info, self.options
         sound = self._read_sound()
-        windows = SoundWindows(*(sound or (None, 1)), info.duration)
+        wave, rate = sound or (None, 1)
+        windows = SoundWindows(wave, rate, info.duration)
         stream = read_frames(info, begin=options.start, end=options.end)
         timelines = [Timeline(self.cast.names, self.cast.colours, masks=self._has_masks) for _ in self.cast.panels]
         with ExitStack() as spooled:
@@ -211,7 +211,9 @@ class _Work:
                 project(stream, self.cast, spools, films, duration=self.end - options.start, track=self.track)
         if stream.lost:
             self.notes.append(f"{stream.lost} of {stream.lost + stream.shown} frames could not be decoded")
-        found = [{"classes": timeline.classes(self.end), "frames": timeline.frames()} for timeline in timelines]
+        found: list[dict[str, Any]] = [
+            {"classes": timeline.classes(self.end), "frames": timeline.frames()} for timeline in timelines
+        ]
         if options.stills:
             self._draw_timeline([one["classes"] for one in found], sound)
         video = {
@@ -260,7 +262,7 @@ class _Work:
                 mask = self.cast.panels[0].mask(glance.keys[0], self._size)
                 (masks / mask_name(glance.time)).write_bytes(encode_index(mask, self.cast.colours))
             if self.options.stills and glance.thumbnail is not None:
-                self._add_row(pages, glance)
+                self._add_row(pages, glance, glance.thumbnail)
         if not timelines[0].times:
             raise AvsctlError(
                 f"{self.info.path} has no frame between {self.options.start:g} and {self.end:g} s that can be "
@@ -274,8 +276,7 @@ class _Work:
         last = "semantic result" if self.cast.semantic else "sounding"
         return ["frame", *prior, *([panel.label for panel in self.cast.panels] if self.options.compare else [last])]
 
-    def _add_row(self, pages: SheetPages, glance: Glance) -> None:
-        frame = glance.thumbnail
+    def _add_row(self, pages: SheetPages, glance: Glance, frame: np.ndarray) -> None:
         masks = [
             panel.mask(key, frame.shape[1::-1]) for panel, key in zip(self.cast.panels, glance.keys, strict=True)
         ]
