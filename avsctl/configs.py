@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from avsctl.errors import AvsctlError
+from avsctl_models.presets import list_presets, split_name
 
 LABEL_SIZE = 224
 """Side of the label maps and of every score: AVSBench evaluates at 224 x 224."""
@@ -20,58 +22,10 @@ LEVELS = {"low": 0.55, "high": 0.75}
 ABLATIONS = ("adaptive-query", "masked-attention", "mask-fusion", "mask-initialization", "robust-keys")
 """The paper's components that can be switched off; without adaptive-query the audio is repeated over all queries."""
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a preset is trained.
-
-    Args:
-        schedule: `two-phase` is the released one: adapters and queries at `lr`, then, from the best epoch so far,
-            the backbone's adapters too at `lr_phase2`. `scratch` trains all weights with warm-up and cosine decay.
-        epochs: by subset.
-        batch_clips: clips in a step.
-        phase1_share: share of the epochs in phase 1, by task (released code: 1/2 and 1/3).
-        clip_norm: largest gradient norm by task, None for no clipping (released code: 0.01 and none).
-        shuffle: by task; the released stage 2 reads its clips in file order.
-        s4_frames: S4's training clips are labelled in their first frame. `repeat` reads that frame five times with
-            the five seconds of sound, as released; `labelled` reads it once.
-        frames_per_clip: at most so many frames of a clip in a step, drawn anew in every epoch; None takes all.
-        augment: by task; train on random views (mirror, cut, colours) of the clips. The released code does not.
-        warmup: share of all steps with a rising rate (`scratch` only).
-    """
-
-    schedule: str = "two-phase"
-    epochs: Mapping[str, int] = field(default_factory=lambda: {"s4": 30, "ms3": 50, "v2": 30, "all": 30})
-    batch_clips: int = 1
-    lr: float = 1e-3
-    lr_phase2: float = 1e-4
-    weight_decay: float = 0.05
-    phase1_share: Mapping[str, float] = field(default_factory=lambda: {"avs": 1 / 2, "avss": 1 / 3})
-    clip_norm: Mapping[str, float | None] = field(default_factory=lambda: {"avs": 0.01, "avss": None})
-    shuffle: Mapping[str, bool] = field(default_factory=lambda: {"avs": True, "avss": False})
-    s4_frames: str = "repeat"
-    frames_per_clip: int | None = None
-    augment: Mapping[str, bool] = field(default_factory=lambda: {"avs": False, "avss": False})
-    warmup: float = 0.0
-
-
-RECIPES = {
-    "swin-b-384": Recipe(),
-    "tiny": Recipe(
-        schedule="scratch",
-        epochs={"s4": 60, "ms3": 60, "v2": 60, "all": 24},
-        batch_clips=8,
-        lr=1e-3,
-        weight_decay=0.05,
-        clip_norm={"avs": 1.0, "avss": 1.0},
-        shuffle={"avs": True, "avss": True},
-        s4_frames="labelled",
-        frames_per_clip=2,
-        # In so few epochs random views delay hearing, which stage 1 must learn; naming gains from them.
-        augment={"avs": False, "avss": True},
-        warmup=0.05,
-    ),
-}
+SCHEDULES = ("two-phase", "constant", "scratch")
+OPTIMIZERS = ("adamw", "adam")
+S4_FRAMES = ("repeat", "labelled", "all")
+AUDIO_LOSSES = ("kl", "euclid", "cosine", "none")
 
 
 @dataclass(frozen=True)
@@ -80,17 +34,38 @@ class TrainConfig:
 
     Args:
         task: `avs` (stage 1) or `avss` (stage 2).
+        name: of the run; None makes one of the options, see `run_name`.
         prior: what stage 2 sees in training: one of `PRIORS`, or a prior cache's name or file.
         prior_form: `hard` (0 or 1, as released) or `soft` (probabilities).
         binary_labels: how stage 1's labels are resized: `bilinear` (released: then > 0, borders grow) or `nearest`.
         image_size: side of the model's input; None is the preset's own.
+        audio_loss: distance between sound and features in TPAVI's second loss, `none` for no such loss; None is the
+            preset's own.
         without: switched-off components, of `ABLATIONS`.
+        batch_clips: clips in a step.
+        optimizer: of `OPTIMIZERS`.
+        schedule: `two-phase` is that of Stepping Stones: adapters and queries at `lr`, then, from the best epoch so
+            far, the backbone's adapters too at `lr_phase2`. `constant` is that of AVSBench and AVSegFormer: all
+            weights at `lr`, but for the backbone's in the first `frozen_epochs`. `scratch` trains all weights with
+            warm-up and cosine decay.
+        phase1_share: share of the epochs in phase 1 (`two-phase` only).
+        frozen_epochs: epochs that leave the backbone's weights as they are; batch norms in it still count
+            (`constant` only).
+        clip_norm: largest gradient norm, None or 0 for no clipping.
+        shuffle: clips in an order drawn anew in every epoch, else in file order.
+        s4_frames: S4's training clips are labelled in their first frame. `repeat` reads that frame five times with
+            the five seconds of sound, `labelled` reads it once, `all` reads all five frames, the loss being that of
+            the first.
+        frames_per_clip: at most so many frames of a clip in a step, drawn anew in every epoch; None takes all.
+        augment: train on random views (mirror, cut, colours) of the clips.
+        warmup: share of all steps with a rising rate (`scratch` only).
         max_steps: stop each epoch after so many steps, None for all.
     """
 
     task: str
     model: str = "aavs"
     preset: str = "tiny"
+    name: str | None = None
     subset: str = "all"
     prior: str = "none"
     prior_form: str = "hard"
@@ -101,15 +76,18 @@ class TrainConfig:
     backbone: str | None = None
     backbone_weights: str | None = None
     normalization: str | None = None
+    audio_loss: str | None = None
     init_from: str | None = None
     without: tuple[str, ...] = ()
     epochs: int = 1
     batch_clips: int = 1
+    optimizer: str = "adamw"
     schedule: str = "scratch"
     lr: float = 1e-3
     lr_phase2: float = 1e-4
     weight_decay: float = 0.05
     phase1_share: float = 0.5
+    frozen_epochs: int = 0
     clip_norm: float | None = None
     shuffle: bool = True
     s4_frames: str = "labelled"
@@ -121,7 +99,9 @@ class TrainConfig:
 
     @property
     def run_name(self) -> str:
-        """`<model>-<preset>-<subset>-<prior>-s<seed>`, with every switched-off component named."""
+        """The chosen name, else `<model>-<preset>-<subset>-<prior>-s<seed>` and every switched-off component."""
+        if self.name:
+            return self.name
         prior = "file" if "/" in self.prior or self.prior.endswith(".h5") else self.prior
         without = "".join(f"-no-{name}" for name in self.without)
         return f"{self.model}-{self.preset}-{self.subset}-{prior}-s{self.seed}{without}"
@@ -138,20 +118,129 @@ class TrainConfig:
         return content
 
 
-def resolve_training(task: str, preset: str, subset: str, given: Mapping[str, Any]) -> TrainConfig:
-    """Fill what was not given from the preset's recipe.
+@dataclass(frozen=True)
+class Recipe:
+    """How a preset is trained: fields of `TrainConfig` by name, in layers that lie over each other.
 
     Args:
-        given: options by field name; None means not given.
-    Raises: AvsctlError: If the preset has no recipe.
+        always: for every task and subset.
+        tasks, subsets: over it, by task, then by subset.
+        both: over these, by `<task>/<subset>`.
     """
-    if preset not in RECIPES:
-        raise AvsctlError(f"No preset {preset}. Choose one of {', '.join(RECIPES)}.")
-    recipe = RECIPES[preset]
-    by_task = {name: getattr(recipe, name)[task] for name in ("phase1_share", "clip_norm", "shuffle", "augment")}
-    plain = ("schedule", "batch_clips", "lr", "lr_phase2", "weight_decay", "s4_frames", "frames_per_clip", "warmup")
-    epochs = recipe.epochs.get(subset, recipe.epochs["all"])
-    base = TrainConfig(task=task, preset=preset, subset=subset, epochs=epochs, **by_task)
-    base = replace(base, **{name: getattr(recipe, name) for name in plain})
+
+    always: Mapping[str, Any]
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    subsets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    both: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def options(self, task: str, subset: str) -> dict[str, Any]:
+        """What the recipe says of a task on a subset."""
+        layers = (self.tasks.get(task), self.subsets.get(subset), self.both.get(f"{task}/{subset}"))
+        return dict(self.always) | {name: value for layer in layers if layer for name, value in layer.items()}
+
+
+# The paper's lengths; the rest as in the released code.
+_STEPPING_STONES = Recipe(
+    always={
+        "schedule": "two-phase",
+        "epochs": 30,
+        "batch_clips": 1,
+        "lr": 1e-3,
+        "lr_phase2": 1e-4,
+        "weight_decay": 0.05,
+        "s4_frames": "repeat",
+    },
+    tasks={
+        "avs": {"phase1_share": 1 / 2, "clip_norm": 0.01, "shuffle": True},
+        # The released stage 2 reads its clips in file order.
+        "avss": {"phase1_share": 1 / 3, "clip_norm": None, "shuffle": False},
+    },
+    subsets={"ms3": {"epochs": 50}},
+)
+# Stage 1 is published for S4 and MS3 only; on other clips it is trained as on S4.
+_AVSBENCH = Recipe(
+    always={
+        "schedule": "constant",
+        "optimizer": "adam",
+        "batch_clips": 4,
+        "lr": 1e-4,
+        "weight_decay": 0.0,
+        "s4_frames": "all",
+    },
+    tasks={"avs": {"epochs": 15}, "avss": {"epochs": 60}},
+    both={"avs/ms3": {"epochs": 30, "audio_loss": "kl"}},
+)
+_AVSEGFORMER = Recipe(
+    always={
+        "schedule": "constant",
+        "epochs": 30,
+        "lr": 2e-5,
+        "weight_decay": 0.01,
+        # It looks at every frame alone; those without a label would only feed the batch norms.
+        "s4_frames": "all",
+    },
+    tasks={"avs": {"batch_clips": 2, "frozen_epochs": 5}, "avss": {"batch_clips": 4, "frozen_epochs": 0}},
+    both={"avs/ms3": {"epochs": 60, "frozen_epochs": 10}},
+)
+_SCRATCH = {
+    "schedule": "scratch",
+    "epochs": 24,
+    "batch_clips": 8,
+    "lr": 1e-3,
+    "weight_decay": 0.05,
+    "clip_norm": 1.0,
+    "warmup": 0.05,
+}
+_SCRATCH_TASKS = {
+    # In so few epochs random views delay hearing, which stage 1 must learn; naming gains from them.
+    "avs": {"augment": False},
+    "avss": {"augment": True},
+}
+_SCRATCH_SUBSETS = {subset: {"epochs": 60} for subset in ("s4", "ms3", "v2")}
+_TINY = Recipe({**_SCRATCH, "s4_frames": "labelled", "frames_per_clip": 2}, _SCRATCH_TASKS, _SCRATCH_SUBSETS)
+# Its windows of five frames are the same in training as later.
+_TINY_WINDOWS = Recipe({**_SCRATCH, "s4_frames": "all"}, _SCRATCH_TASKS, _SCRATCH_SUBSETS)
+
+RECIPES: dict[str, dict[str, Recipe]] = {
+    "aavs": {"swin-b-384": _STEPPING_STONES, "tiny": _TINY},
+    "tpavi": {"pvt": _AVSBENCH, "r50": _AVSBENCH, "tiny": _TINY_WINDOWS},
+    "avsegformer": {"pvt": _AVSEGFORMER, "r50": _AVSEGFORMER, "tiny": _TINY},
+}
+"""By model and preset, the published preset first."""
+
+
+def auto_preset(model: str, *, on_gpu: bool) -> str:
+    """The preset of a model where none is chosen: the one its name carries, else the published one on a GPU, else tiny.
+
+    Raises: AvsctlError: If there is no such model.
+    """
+    name, carried = _split_name(model, None)
+    return carried or (list_presets(name)[0] if on_gpu else "tiny")
+
+
+def resolve_training(task: str, preset: str | None, subset: str, given: Mapping[str, Any]) -> TrainConfig:
+    """Fill what was not given from the recipe of the model and preset.
+
+    Args:
+        preset: None takes the one that the model's name carries, else `tiny`.
+        given: options by field name; None means not given. `model` may carry its preset, as `tpavi-pvt` does.
+    Raises: AvsctlError: If there is no such model or preset, or the run's name can't be a folder's.
+    """
+    model, chosen = _split_name(given.get("model") or TrainConfig.model, preset)
+    chosen = chosen or "tiny"
     names = {entry.name for entry in fields(TrainConfig)}
-    return replace(base, **{name: value for name, value in given.items() if name in names and value is not None})
+    options = {name: value for name, value in given.items() if name in names and value is not None}
+    if not re.fullmatch(r"[\w.-]{1,120}", options.get("name", "-"), re.ASCII) or options.get("name", "-")[0] == ".":
+        raise AvsctlError(
+            f"--name {options['name']} can't name a run's folder: use up to 120 letters, digits, '-', '_' and '.', "
+            f"not '.' first."
+        )
+    base = TrainConfig(task, **RECIPES[model][chosen].options(task, subset))
+    return replace(base, **{**options, "model": model, "preset": chosen, "subset": subset})
+
+
+def _split_name(model: str, preset: str | None) -> tuple[str, str | None]:
+    try:
+        return split_name(model, preset)
+    except ValueError as error:
+        raise AvsctlError(f"{error}. Choose another --model or --preset.") from None

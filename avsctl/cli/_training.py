@@ -11,7 +11,16 @@ import click
 
 from avsctl.cli._console import out, track
 from avsctl.cli._options import WEIGHTS, device_options, overwrite_option, subset_option
-from avsctl.configs import ABLATIONS, RECIPES, resolve_training
+from avsctl.configs import (
+    ABLATIONS,
+    AUDIO_LOSSES,
+    OPTIMIZERS,
+    RECIPES,
+    S4_FRAMES,
+    SCHEDULES,
+    auto_preset,
+    resolve_training,
+)
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Run, Workspace
 
@@ -19,20 +28,28 @@ POSITIVE = click.IntRange(min=1)
 SHARE = click.FloatRange(0, 1)
 _BY_RECIPE = "by preset"
 FILE = click.Path(path_type=Path)
+PRESETS = list(dict.fromkeys(preset for presets in RECIPES.values() for preset in presets))
 
 
 WHAT = (
-    click.option("--model", default="aavs", show_default=True, help="The network."),
+    click.option(
+        "--model",
+        default="aavs",
+        show_default=True,
+        metavar=f"{'|'.join(RECIPES)}[-PRESET]",
+        help="The network; its name may carry the preset, as tpavi-pvt does.",
+    ),
     click.option(
         "--preset",
-        type=click.Choice([*RECIPES, "auto"]),
+        type=click.Choice([*PRESETS, "auto"]),
         default="auto",
         show_default=True,
-        help="Size and recipe: swin-b-384 is the paper's, tiny trains from scratch on a CPU; auto takes the "
-        "paper's on a GPU, else tiny.",
+        help="Size and recipe: swin-b-384 (aavs), pvt and r50 (tpavi, avsegformer) are published, tiny trains from "
+        "scratch on a CPU; auto takes the published one on a GPU, else tiny.",
     ),
     subset_option(help="Which subset's clips to train on."),
     click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=3407, show_default=True),
+    click.option("--name", help="Of the run and its folder. [default: made of model, preset, subset, prior and seed]"),
 )
 """What is trained."""
 
@@ -52,21 +69,33 @@ RECIPE = (
         help="Largest gradient norm; 0 never clips.",
         show_default=_BY_RECIPE,
     ),
+    click.option("--optimizer", type=click.Choice(OPTIMIZERS), show_default=_BY_RECIPE),
     click.option(
         "--schedule",
-        type=click.Choice(["two-phase", "scratch"]),
+        type=click.Choice(SCHEDULES),
         show_default=_BY_RECIPE,
-        help="two-phase: adapters, then the backbone's too, as released; scratch: all weights, warm-up and cosine.",
+        help="two-phase: adapters, then the backbone's too, as Stepping Stones; constant: all weights at one rate, as "
+        "AVSBench and AVSegFormer; scratch: all weights, warm-up and cosine.",
     ),
-    click.option("--phase1-share", type=SHARE, help="Share of the epochs in phase 1.", show_default=_BY_RECIPE),
-    click.option("--warmup", type=SHARE, help="Share of the steps with a rising rate.", show_default=_BY_RECIPE),
+    click.option(
+        "--phase1-share", type=SHARE, help="two-phase: share of the epochs in phase 1.", show_default=_BY_RECIPE
+    ),
+    click.option(
+        "--frozen-epochs",
+        type=click.IntRange(0),
+        help="constant: first epochs that leave the backbone's weights as they are.",
+        show_default=_BY_RECIPE,
+    ),
+    click.option(
+        "--warmup", type=SHARE, help="scratch: share of the steps with a rising rate.", show_default=_BY_RECIPE
+    ),
     click.option("--shuffle/--no-shuffle", default=None, help="Order of the clips.", show_default=_BY_RECIPE),
     click.option(
         "--s4-frames",
-        type=click.Choice(["repeat", "labelled"]),
+        type=click.Choice(S4_FRAMES),
         show_default=_BY_RECIPE,
-        help="S4 training clips: repeat the one labelled frame with every second's sound, as released, or read it "
-        "once.",
+        help="S4 training clips: repeat the one labelled frame with every second's sound, as Stepping Stones, read it "
+        "once, or read all frames, as AVSBench and AVSegFormer.",
     ),
     click.option(
         "--frames-per-clip",
@@ -102,6 +131,12 @@ NETWORK = (
         show_default=_BY_RECIPE,
     ),
     click.option(
+        "--audio-loss",
+        type=click.Choice(AUDIO_LOSSES),
+        help="tpavi: the distance between sound and features that its second loss takes.",
+        show_default=_BY_RECIPE,
+    ),
+    click.option(
         "--init-from",
         type=WEIGHTS,
         metavar="FILE|NAME",
@@ -111,7 +146,7 @@ NETWORK = (
 """The network and its first weights."""
 
 without_option = click.option(
-    "--without", multiple=True, type=click.Choice(ABLATIONS), help="Switch a component off (repeatable)."
+    "--without", multiple=True, type=click.Choice(ABLATIONS), help="Switch a component of aavs off (repeatable)."
 )
 max_steps_option = click.option("--max-steps", type=POSITIVE, help="Steps in an epoch. [default: all]")
 
@@ -169,7 +204,7 @@ def run_training(
         raise AvsctlError("--resume continues a run and --overwrite deletes it: give one of them.")
     kind = choose_device(device).type
     if preset == "auto":
-        preset = "swin-b-384" if kind == "cuda" else "tiny"
+        preset = auto_preset(given["model"], on_gpu=kind == "cuda")
         out.print(f"preset {preset} (device {kind})")
     for name in ("backbone_weights", "init_from"):
         given[name] = None if given[name] is None else os.fspath(given[name])

@@ -21,6 +21,6 @@ def command(workspace: Workspace, **options: Any) -> None:
     """Train stage 1: where does the sound come from?
 
     Learns one binary mask per frame from frames and sound. The run lands in
-    runs/avs/<model>-<preset>-<subset>-none-s<seed>.
+    runs/avs/NAME, by default <model>-<preset>-<subset>-none-s<seed>.
     """
     run_training("avs", workspace, **options)

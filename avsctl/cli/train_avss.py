@@ -25,6 +25,6 @@ def command(workspace: Workspace, **options: Any) -> None:
     """Train stage 2: what sounds, given a prior.
 
     Learns semantic masks from frames, sound and the prior (the stepping stone). The run lands in
-    runs/avss/<model>-<preset>-<subset>-<prior>-s<seed>.
+    runs/avss/NAME, by default <model>-<preset>-<subset>-<prior>-s<seed>.
     """
     run_training("avss", workspace, **options)

@@ -28,7 +28,7 @@ from avsctl.stages.scoring import add_clips, groups
 from avsctl.training.devices import choose_device, derive_seed
 from avsctl.training.loop import Position, Trainer
 from avsctl.workspace import Run, Workspace
-from avsctl_models import SegmentationModel, create_model, load_backbone_weights
+from avsctl_models import SegmentationModel, create_model, load_backbone_weights, preset_settings
 from avsctl_models.weights.files import read_weights
 from avsctl_models.weights.importing import initialise
 from avsctl_models.weights.mapping import Report
@@ -121,17 +121,11 @@ def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> Seg
     Raises: AvsctlError: If a setting, or a file of weights, doesn't fit.
     """
     torch.manual_seed(derive_seed(config.seed, "model"))
-    overrides: dict[str, Any] = {} if config.task == "avs" or config.prior != "none" else dict(NO_PRIOR)
-    for name in config.without:
-        overrides |= ABLATION_SETTINGS[name]
-    given = {name: getattr(config, name) for name in ("image_size", "pixel_decoder", "backbone", "normalization")}
-    overrides |= {name: value for name, value in given.items() if value is not None}
-    if config.backbone and not config.backbone.startswith("swin_"):
-        overrides["backbone_adapters"] = False  # they have a place in Swin's blocks only
+    settings = model_settings(config)
     classes = 2 if config.task == "avs" else len(clips.classes)
     try:
         model = create_model(
-            config.model, preset=config.preset, task=config.task, num_classes=classes, audio_dim=audio.dim, **overrides
+            config.model, preset=config.preset, task=config.task, num_classes=classes, audio_dim=audio.dim, **settings
         )
         if config.backbone_weights:
             load_backbone_weights(model.backbone, read_weights(Path(config.backbone_weights)))
@@ -145,6 +139,32 @@ def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> Seg
             "give --init-from a Mask2Former checkpoint or --backbone-weights, or use --schedule scratch"
         )
     return model
+
+
+def model_settings(config: TrainConfig) -> dict[str, Any]:
+    """The model's settings in which a configuration differs from its preset.
+
+    Raises: AvsctlError: If the model has no such setting.
+    """
+    known = preset_settings(config.model, config.preset, config.task)
+    asked: dict[str, dict[str, Any]] = {f"--without {name}": ABLATION_SETTINGS[name] for name in config.without}
+    for name in ("image_size", "pixel_decoder", "backbone", "normalization"):
+        if getattr(config, name) is not None:
+            asked["--" + name.replace("_", "-")] = {name: getattr(config, name)}
+    if config.audio_loss is not None:
+        distance = None if config.audio_loss == "none" else {"distance": config.audio_loss}
+        asked["--audio-loss"] = {"audio_loss": distance}
+    for option, settings in asked.items():
+        if not settings.keys() <= known.keys():
+            raise AvsctlError(f"{config.model} has nothing for {option} to change. Leave it out.")
+    wanted = {name: value for settings in asked.values() for name, value in settings.items()}
+    if config.task == "avss" and config.prior == "none":
+        wanted |= {name: value for name, value in NO_PRIOR.items() if name in known}
+    if config.backbone:
+        wanted["backbone_options"] = {}  # the preset's belong to its own backbone
+    if config.backbone and not config.backbone.startswith("swin_") and "backbone_adapters" in known:
+        wanted["backbone_adapters"] = False  # they have a place in Swin's blocks only
+    return wanted
 
 
 def _log_start(path: str, report: Report) -> None:
@@ -196,15 +216,16 @@ def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> 
         write_json(folder / "config.json", config.to_json())
         return folder
     run = Run(folder)
-    same = run.options == config.to_json()
-    if run.complete and same:
+    # An option that an earlier version did not have was at its default.
+    before = {**TrainConfig(config.task).to_json(), **run.options}
+    differs = sorted(name for name, value in config.to_json().items() if before.get(name) != value)
+    if run.complete and not differs:
         log.info("%s is complete; nothing to do (--overwrite trains it again)", folder)
         return None
-    if not same:
-        differs = sorted(name for name, value in config.to_json().items() if run.options.get(name) != value)
+    if differs:
         raise AvsctlError(
             f"{folder} is a run with other options ({', '.join(differs)}). "
-            "Add --overwrite to replace it, or choose another --seed."
+            "Add --overwrite to replace it, or give the new one another --name."
         )
     log.info("%s is unfinished: going on with it (--overwrite would start again)", folder)
     return folder

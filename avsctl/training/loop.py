@@ -111,11 +111,11 @@ class Trainer:
     def _enter_phase(self, phase: int) -> None:
         if self.position.phase == phase:
             return
-        if phase == 2 and self.best.exists():
+        if phase == 2 and self.config.schedule == "two-phase" and self.best.exists():
             # Phase 2 goes on from the best epoch of phase 1.
             load_strictly(self.model, load_file(self.best), source=str(self.best))
         torch.manual_seed(derive_seed(self.config.seed, "phase", phase))
-        self.optimizer = set_phase(self.model, phase, self.config)
+        self.optimizer = set_phase(self.model, phase, self.config, before=self.optimizer)
         self.position.phase = phase
         count = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         log.info("phase %d trains %s parameters", phase, f"{count:,}")

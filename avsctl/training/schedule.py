@@ -1,4 +1,4 @@
-"""What trains when, and how fast: the released two phases, or all weights from scratch."""
+"""What trains when, and how fast: in two phases, at a constant rate, or all weights from scratch."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from avsctl_models import SegmentationModel
 
 
 def phase_of(epoch: int, config: TrainConfig) -> int:
-    """1 or 2; training from scratch has one phase."""
-    if config.schedule == "scratch":
-        return 1
-    return 1 if epoch < int(config.epochs * config.phase1_share) else 2
+    """1 or 2; training that freezes nothing at first has one phase."""
+    if config.schedule == "two-phase":
+        return 1 if epoch < int(config.epochs * config.phase1_share) else 2
+    return 2 if config.schedule == "constant" and 0 < config.frozen_epochs <= epoch else 1
 
 
 def learning_rate(step: int, total_steps: int, phase: int, config: TrainConfig) -> float:
-    """The rate of a step: constant in each of the two phases, else warm-up and cosine decay to a hundredth."""
+    """The rate of a step: constant in each phase, or warm-up and cosine decay to a hundredth (`scratch`)."""
     if config.schedule == "two-phase":
         return config.lr if phase == 1 else config.lr_phase2
+    if config.schedule == "constant":
+        return config.lr
     warm = max(1, int(total_steps * config.warmup))
     if step < warm:
         return config.lr * (step + 1) / warm
@@ -28,22 +30,41 @@ def learning_rate(step: int, total_steps: int, phase: int, config: TrainConfig) 
     return config.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def set_phase(model: SegmentationModel, phase: int, config: TrainConfig) -> torch.optim.Optimizer:
+def set_phase(
+    model: SegmentationModel, phase: int, config: TrainConfig, before: torch.optim.Optimizer | None = None
+) -> torch.optim.Optimizer:
     """Freeze what the phase leaves as it is and make the phase's own optimiser.
 
-    In phase 1 the backbone's adapters are zero, so that the backbone is the pretrained one; phase 2 draws them anew.
-    Source: the released training code of Stepping Stones (AdamW, weight decay on every trained tensor).
+    In phase 1 of `two-phase` the backbone's adapters are zero, so that the backbone is the pretrained one; phase 2
+    draws them anew.
+
+    Args:
+        before: the optimiser of the phase before, whose moments a `constant` schedule keeps.
+    Source: the released training codes of Stepping Stones, AVSBench and AVSegFormer.
     """
-    names = set(model.trainable_names(phase)) if config.schedule == "two-phase" else None
+    names = _trained_names(model, phase, config)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(names is None or name in names)
+        parameter.requires_grad_(name in names)
     if config.schedule == "two-phase":
         if phase == 1:
             model.zero_backbone_adapters()
         else:
             model.reset_backbone_adapters()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
+    optimizer = kind(trained, lr=config.lr, weight_decay=config.weight_decay)
+    if before is not None and config.schedule == "constant":
+        optimizer.state.update(before.state)
+    return optimizer
+
+
+def _trained_names(model: SegmentationModel, phase: int, config: TrainConfig) -> set[str]:
+    if config.schedule == "two-phase":
+        return set(model.trainable_names(phase))
+    names = {name for name, _ in model.named_parameters()}
+    if config.schedule == "constant" and phase == 1 and config.frozen_epochs:
+        return {name for name in names if not name.startswith("backbone.")}
+    return names
 
 
 def epoch_batches(clips: int, config: TrainConfig, epoch: int, seed: int) -> list[list[int]]:

@@ -25,19 +25,6 @@ def test_the_released_recipe_switches_phase_after_a_half_or_a_third(task, switch
     assert [learning_rate(0, 100, phase, config) for phase in (1, 2)] == [1e-3, 1e-4]
 
 
-def test_the_paper_trains_ms3_for_fifty_epochs_one_clip_a_step():
-    config = resolve_training("avs", "swin-b-384", "ms3", {})
-    assert (config.epochs, config.batch_clips, config.clip_norm, config.s4_frames) == (50, 1, 0.01, "repeat")
-    config = resolve_training("avss", "swin-b-384", "all", {})
-    assert (config.clip_norm, config.shuffle, config.weight_decay) == (None, False, 0.05)
-
-
-def test_what_is_given_goes_before_the_recipe():
-    config = resolve_training("avs", "tiny", "all", {"epochs": 3, "lr": None, "shuffle": False})
-    assert (config.epochs, config.shuffle) == (3, False)
-    assert config.lr == resolve_training("avs", "tiny", "all", {}).lr
-
-
 def test_the_rate_rises_then_falls_to_a_hundredth():
     config = replace(resolve_training("avs", "tiny", "all", {}), warmup=0.1)
     rates = [learning_rate(step, 1000, 1, config) for step in range(1000)]
@@ -75,3 +62,21 @@ def test_training_from_scratch_trains_everything():
     optimizer = set_phase(model, 1, resolve_training("avs", "tiny", "all", {}))
     assert len(optimizer.param_groups[0]["params"]) == len(list(model.parameters()))
     assert isinstance(optimizer, torch.optim.AdamW)
+
+
+def test_a_constant_schedule_frees_the_backbone_after_its_first_epochs_and_keeps_the_moments():
+    model = create_model("aavs", preset="tiny", image_size=64)
+    given = {"schedule": "constant", "epochs": 4, "frozen_epochs": 2, "optimizer": "adam"}
+    config = resolve_training("avs", "tiny", "all", given)
+    assert [phase_of(epoch, config) for epoch in range(4)] == [1, 1, 2, 2]
+    assert {learning_rate(step, 4, phase, config) for step in range(4) for phase in (1, 2)} == {config.lr}
+    first = set_phase(model, 1, config)
+    assert type(first) is torch.optim.Adam
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {f"backbone.{name}" for name, _ in model.backbone.named_parameters()}
+    model.queries.positions.grad = torch.ones_like(model.queries.positions)
+    first.step()
+    second = set_phase(model, 2, config, before=first)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert second.state[model.queries.positions]["step"] == 1
+    assert [phase_of(epoch, replace(config, frozen_epochs=0)) for epoch in range(4)] == [1] * 4
