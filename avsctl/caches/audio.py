@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from avsctl.caches.contents import check_bounds, read_array, read_texts
 from avsctl.caches.files import hash_of, whole_file
 from avsctl.caches.header import (
     get_text,
@@ -56,7 +57,7 @@ def assemble_audio(
 class AudioCache:
     """Read `audio.h5`; the embeddings are held in memory.
 
-    Raises: AvsctlError: If the file is missing, damaged or of another kind.
+    Raises: AvsctlError: If the file is missing, damaged or of another kind, or holds NaN or infinite numbers.
     """
 
     def __init__(self, path: Path):
@@ -66,10 +67,23 @@ class AudioCache:
             self.fingerprint = get_text(file, "fingerprint")
             self.encoder = get_text(file, "encoder")
             self.dim = int(file.attrs["dim"])
-            uids = [value.decode() for value in file["clips/uid"][:]]
-            self._first_frame = file["clips/first_frame"][:]
-            self._embedding = file["embedding"][:]
+            uids = read_texts(file, "clips/uid")
+            self._embedding = read_array(file, "embedding", "f", 2)
+            first = read_array(file, "clips/first_frame", "iu", 1)
+            self._first_frame = check_bounds("clips/first_frame", first, len(uids), len(self._embedding))
+            if self._embedding.shape[1] != self.dim or self.dim < 1:
+                raise ValueError(f"embedding has {self._embedding.shape[1]} numbers a frame, not {self.dim}")
         self._position = {uid: i for i, uid in enumerate(uids)}
+        self._check_numbers(uids)
+
+    def _check_numbers(self, uids: Sequence[str]) -> None:
+        wrong = np.flatnonzero(~np.isfinite(self._embedding).all(axis=1))
+        if len(wrong):
+            uid = uids[int(np.searchsorted(self._first_frame, wrong[0], side="right")) - 1]
+            raise AvsctlError(
+                f"{self.path} holds NaN or infinite numbers in {len(wrong):,} frames, the first of clip {uid}. "
+                f"Make it again with 'avsctl extract-audio --overwrite'."
+            )
 
     @property
     def rows(self) -> int:

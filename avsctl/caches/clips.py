@@ -24,6 +24,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from avsctl.caches.contents import check_array, check_bounds, read_array, read_texts
 from avsctl.caches.files import hash_of, whole_file
 from avsctl.caches.header import (
     get_text,
@@ -35,7 +36,9 @@ from avsctl.caches.header import (
     set_text,
     write_header,
 )
+from avsctl.caches.names import plain_name
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_FRAMES
 
 SUBSETS = {"s4": "v1s", "ms3": "v1m", "v2": "v2"}
 """AVSBench's subsets as users call them, and as its files do."""
@@ -163,17 +166,35 @@ class ClipCache:
         with readable(self.path, "clips"), open_cache(self.path, "clips") as file:
             self.header = header(file)
             self.fingerprint = get_text(file, "fingerprint")
-            self.classes: list[str] = json.loads(get_text(file, "classes"))
-            self.palette = np.array(json.loads(get_text(file, "palette")), np.uint8)
-            self.label_kind = get_text(file, "label_kind")
+            self.classes, self.palette, self.label_kind = _class_table(file)
             columns = ("uid", "video", "subset", "split", "hash")
             self.uids, self.videos, self.subsets, self.splits, self.hashes = (
-                [value.decode() for value in file[f"clips/{name}"][:]] for name in columns
+                read_texts(file, f"clips/{name}") for name in columns
             )
-            self.first_frame = file["clips/first_frame"][:]
-            self._offsets = {name: file[f"{name}/offset"][:] for name in ("frames", "labels", "audio")}
-            self.has_log_mel = "log_mel/data" in file
+            self._read_index(file)
         self.position = {uid: i for i, uid in enumerate(self.uids)}
+
+    def _read_index(self, file: h5py.File) -> None:
+        """Where each clip's parts lie; all of it must fit together, and no name may lead elsewhere."""
+        for uid, subset, split in zip(self.uids, self.subsets, self.splits, strict=True):
+            if not plain_name(uid) or not plain_name(subset) or split not in SPLITS:
+                raise ValueError(f"{uid!r} of {subset!r}, {split!r} is no clip's name")
+        if not self.uids or len(set(self.uids)) < len(self.uids) or len(self.hashes) != len(self.uids):
+            raise ValueError("its clips are none, or not all different")
+        first = read_array(file, "clips/first_frame", "iu", 1)
+        frames = len(check_array(file, "frames/offset", "iu", 1)) - 1
+        self.first_frame = check_bounds("clips/first_frame", first, len(self.uids), frames)
+        longest = int(np.diff(self.first_frame).max())
+        if longest > MAX_FRAMES:
+            raise ValueError(f"a clip has {longest:,} frames, and {MAX_FRAMES:,} are the limit")
+        self._offsets = {}
+        for name, parts in (("frames", frames), ("labels", frames), ("audio", len(self.uids))):
+            offset = read_array(file, f"{name}/offset", "iu", 1)
+            whole = len(check_array(file, f"{name}/data", "u", 1))
+            self._offsets[name] = check_bounds(f"{name}/offset", offset, parts, whole)
+        self.has_log_mel = "log_mel/data" in file
+        if self.has_log_mel and check_array(file, "log_mel/data", "f", 3).shape != (frames, 96, 64):
+            raise ValueError("log_mel/data does not fit the frames")
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -224,7 +245,8 @@ class ClipCache:
         """(T, 96, 64) float32 stored log-mel, or None."""
         if not self.has_log_mel:
             return None
-        values = self._open()["log_mel/data"][self.first_frame[clip] : self.first_frame[clip + 1]]
+        with readable(self.path, "clips"):
+            values = self._open()["log_mel/data"][self.first_frame[clip] : self.first_frame[clip + 1]]
         return None if np.isnan(values).any() else values
 
     def verify(self, clip: int) -> bool:
@@ -252,3 +274,16 @@ class ClipCache:
             data = self._open()[f"{name}/data"][offset[0] : offset[-1]].tobytes()
         for start, stop in zip(offset[:-1] - offset[0], offset[1:] - offset[0], strict=True):
             yield data[start:stop]
+
+
+def _class_table(file: h5py.File) -> tuple[list[str], np.ndarray, str]:
+    """Names of the classes, their (n, 3) uint8 colours, and the kind of the labels."""
+    classes, kind = json.loads(get_text(file, "classes")), get_text(file, "label_kind")
+    palette = np.asarray(json.loads(get_text(file, "palette")))
+    if not isinstance(classes, list) or not all(isinstance(name, str) and name.isprintable() for name in classes):
+        raise ValueError("its classes are no list of names")
+    if palette.shape != (len(classes), 3) or palette.dtype.kind != "i" or ((palette < 0) | (palette > 255)).any():
+        raise ValueError(f"its palette is no list of {len(classes)} colours")
+    if not 2 <= len(classes) <= 255 or kind not in ("semantic", "binary"):
+        raise ValueError(f"it has {len(classes)} classes and {kind!r} labels")
+    return classes, palette.astype(np.uint8), kind

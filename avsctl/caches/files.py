@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_TEXT
 
 
 @contextmanager
@@ -55,11 +58,43 @@ def read_json(path: Path) -> Any:
     Raises: AvsctlError: If the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_regular(path, MAX_TEXT))
     except FileNotFoundError:
         raise AvsctlError(f"{path} does not exist.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise AvsctlError(f"{path} is not readable JSON ({error}). Restore the file or delete it.") from None
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Parse JSON as the standard has it: finite numbers only.
+
+    Raises: ValueError: If it is none, nests too deep, or is not UTF-8.
+    """
+    try:
+        return json.loads(data if isinstance(data, str) else data.decode("utf-8"), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it nests too deep") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The bytes of a file that is one: no pipe or device, which may have no end.
+
+    Args:
+        limit: bytes above which it is not read.
+    Raises: OSError: If it is missing, unreadable, too large, or of another kind.
+    """
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    if status.st_size > limit:
+        raise OSError(errno.EFBIG, f"Larger than {limit:,} bytes, the limit", str(path))
+    return path.read_bytes()
 
 
 def hash_of(*parts: bytes | str) -> str:

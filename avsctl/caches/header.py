@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from avsctl import __version__
+from avsctl.caches.contents import check_contents
 from avsctl.errors import AvsctlError
 
 FORMAT_VERSION = 1
@@ -72,16 +73,24 @@ def mark_complete(file: h5py.File) -> None:
 def open_cache(path: Path, kind: str) -> h5py.File:
     """Open a finished cache for reading.
 
-    Raises: AvsctlError: If it is missing, damaged, unfinished, of another kind or of a newer format.
+    Raises: AvsctlError: If it is missing, damaged, unfinished, of another kind or of a newer format, or if it leads to
+        other files, see `contents`.
     """
     maker = MAKERS[kind]
     if not path.exists():
         raise AvsctlError(f"No {kind} cache at {path}. Run '{maker}' first.")
+    if not path.is_file():  # a pipe would be waited for
+        raise AvsctlError(f"{path} is no file. Give a cache made by '{maker}'.")
     with readable(path, kind):
         file = h5py.File(path, "r")
-        found = get_text(file, "format") if "format" in file.attrs else "no avsctl cache"
-        complete = bool(file.attrs.get("complete", False))
-        version = int(file.attrs.get("format_version", 0))
+        try:
+            found = get_text(file, "format") if "format" in file.attrs else "no avsctl cache"
+            complete = bool(file.attrs.get("complete", False))
+            version = int(file.attrs.get("format_version", 0))
+            check_contents(file)
+        except BaseException:
+            file.close()
+            raise
     problem = ""
     if found != f"avsctl-{kind}":
         problem = f"is {found}, not avsctl-{kind}. Give a cache made by '{maker}'."
@@ -103,7 +112,7 @@ def readable(path: Path, kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
         reason = str(error).strip("'")
         raise AvsctlError(
             f"{path} is not a readable {kind} cache ({reason}). Make it again with '{MAKERS[kind]} --overwrite'."
@@ -113,7 +122,11 @@ def readable(path: Path, kind: str) -> Iterator[None]:
 def header(file: h5py.File) -> dict[str, Any]:
     """Read back what `write_header` wrote, with `inputs` and `options` as dicts."""
     content = {name: get_text(file, name) for name in ("format", "producer", "fingerprint")}
-    return {**content, "inputs": json.loads(get_text(file, "inputs")), "options": json.loads(get_text(file, "options"))}
+    for name in ("inputs", "options"):
+        content[name] = json.loads(get_text(file, name))
+        if not isinstance(content[name], dict):
+            raise ValueError(f"its {name} are no table")
+    return content
 
 
 def check_made_from(path: Path, made_from: Mapping[str, str], kind: str, fingerprint: str) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from avsctl.caches.contents import check_array, check_bounds, read_array, read_texts
 from avsctl.caches.files import hash_of, whole_file
 from avsctl.caches.header import (
     get_text,
@@ -33,6 +34,10 @@ from avsctl.caches.header import (
     write_header,
 )
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_FRAMES
+
+MAX_SIDE = 1024
+"""Of a map."""
 
 
 def to_bytes(probability: np.ndarray) -> np.ndarray:
@@ -88,9 +93,15 @@ class PriorCache:
             self.header = header(file)
             self.fingerprint = get_text(file, "fingerprint")
             self.origin = get_text(file, "origin")
-            self.accuracy: dict[str, float | None] = json.loads(get_text(file, "accuracy"))
-            uids = [value.decode() for value in file["clips/uid"][:]]
-            self._first_frame = file["clips/first_frame"][:]
+            self.accuracy: dict[str, float | None] = _accuracy(file)
+            uids = read_texts(file, "clips/uid")
+            frames, *size = check_array(file, "maps", "u", 3).shape
+            first = read_array(file, "clips/first_frame", "iu", 1)
+            self._first_frame = check_bounds("clips/first_frame", first, len(uids), frames)
+            if file["maps"].dtype != np.uint8 or size[0] != size[1] or not 1 <= size[0] <= MAX_SIDE:
+                raise ValueError(f"maps are {file['maps'].dtype} of {size[0]}x{size[1]}")
+            if len(uids) and np.diff(self._first_frame).max() > MAX_FRAMES:
+                raise ValueError(f"a clip has more than {MAX_FRAMES:,} frames, the limit")
         self._position = {uid: i for i, uid in enumerate(uids)}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,4 +120,16 @@ class PriorCache:
             raise AvsctlError(f"{self.path} has no prior for clip {uid}. Run 'avsctl predict-priors --overwrite'.")
         if self._file is None:
             self._file = open_cache(self.path, "priors")
-        return self._file["maps"][self._first_frame[position] : self._first_frame[position + 1]]
+        with readable(self.path, "priors"):
+            return self._file["maps"][self._first_frame[position] : self._first_frame[position + 1]]
+
+
+def _accuracy(file: h5py.File) -> dict[str, float | None]:
+    found = json.loads(get_text(file, "accuracy"))
+    if not isinstance(found, dict) or not all(_is_share(value) for value in found.values()):
+        raise ValueError("its accuracy is no table of shares")
+    return found
+
+
+def _is_share(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and 0 <= value <= 1)

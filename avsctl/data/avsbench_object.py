@@ -13,7 +13,7 @@ from avsctl.data.layouts import Dataset, Entry, Loaded, register_dataset
 from avsctl.data.media import BrokenClip, index_png, read_file, read_frame, read_mask, read_sound, require_folder
 from avsctl.data.palette import palette
 from avsctl.data.pickles import load_tensor
-from avsctl.data.tables import duplicates, read_table, row_problem
+from avsctl.data.tables import duplicates, read_table, row_problem, shortened, whole_number
 
 FRAMES = 5
 S4_TABLE = Path("Single-source/s4_meta_data.csv")
@@ -46,8 +46,8 @@ class AVSBenchObject(Dataset):
         names = tuple(name for name in columns if name in ("name", "category", "video_id"))
         for line, row in read_table(table, columns):
             problem = row_problem(row, names)
-            if not problem and "start" in columns and not (row["start"] or "").strip().isdigit():
-                problem = f"start {row['start']!r} is no number of seconds"
+            if not problem and "start" in columns and whole_number(row["start"]) is None:
+                problem = f"start {shortened(row['start'])} is no number of seconds"
             if problem:
                 self.problems.append(f"{table}, line {line}: {problem}")
                 continue
@@ -111,7 +111,7 @@ class AVSBenchObject(Dataset):
 
 
 def _s4_entry(row: dict[str, str], line: int) -> Entry:
-    start = int(row["start"])
+    start = whole_number(row["start"]) or 0
     return Entry(
         uid=f"{row['name']}_{1000 * start}_{1000 * (start + FRAMES)}",
         video=row["name"],

@@ -12,7 +12,7 @@ from avsctl.caches.clips import SUBSETS, ClipRecord
 from avsctl.data.layouts import Dataset, Entry, Loaded, register_dataset
 from avsctl.data.media import BrokenClip, index_png, read_colour_label, read_frame, read_sound, require_folder
 from avsctl.data.palette import palette
-from avsctl.data.tables import duplicates, read_label2idx, read_table, row_problem
+from avsctl.data.tables import duplicates, read_label2idx, read_table, row_problem, shortened
 
 FRAMES = {"v1s": 5, "v1m": 5, "v2": 10}
 """Frames, one per second, of a clip of each subset."""
@@ -44,7 +44,7 @@ class AVSBenchSemantic(Dataset):
         for line, row in read_table(table, ("vid", "uid", "a_obj", "split", "label")):
             problem = row_problem(row, ("uid",), ("vid",))
             if not problem and row["label"] not in FRAMES:
-                problem = f"label {row['label']!r} is none of {', '.join(FRAMES)}"
+                problem = f"label {shortened(row['label'])} is none of {', '.join(FRAMES)}"
             if problem:
                 self.problems.append(f"{table}, line {line}: {problem}")
                 continue

@@ -119,7 +119,7 @@ class _Looking:
     def look(self, entry: Entry) -> dict[str, Any]:
         """What is odd about one clip."""
         try:
-            loaded = self.dataset.load(entry)
+            loaded = self.dataset.read(entry)
         except BrokenClip as broken:
             what = {"uid": entry.uid, "subset": entry.subset, "split": entry.split}
             return {"broken": {**what, "path": broken.path, "reason": broken.reason, "kind": broken.kind}}

@@ -25,8 +25,9 @@ from avsctl.caches.files import read_json
 from avsctl.data.layouts import Dataset, Entry, Loaded, register_dataset
 from avsctl.data.media import BrokenClip, index_png, read_frame, read_index_label, read_sound, require_folder
 from avsctl.data.palette import palette
-from avsctl.data.tables import duplicates, read_table, row_problem
+from avsctl.data.tables import duplicates, read_table, row_problem, shortened, whole_number
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_FRAMES
 
 PICTURES = (".jpg", ".jpeg", ".png")
 MAX_CLASSES = 255
@@ -50,6 +51,8 @@ class Folder(Dataset):
             problem = row_problem(row, ("uid", "subset"))
             if not problem and row["subset"] == "all":
                 problem = "subset 'all' means every subset; take another name"
+            if not problem and not (row.get("video") or "").isprintable():
+                problem = f"video {shortened(row['video'])} holds characters that can't be printed"
             if problem:
                 self.problems.append(f"{table}, line {line}: {problem}")
                 continue
@@ -58,12 +61,15 @@ class Folder(Dataset):
 
     def _add(self, table: Path, line: int, row: dict[str, str]) -> None:
         frames = max(_pictures(self.root / row["uid"] / "frames"), default=-1) + 1
-        labelled = _labelled(row["labelled_frames"] or "", frames)
+        problem, labelled = "", None
+        if frames > MAX_FRAMES:
+            problem = f"the clip has a frame {frames - 1:,}, and {MAX_FRAMES:,} frames are the limit"
+        else:
+            labelled = _labelled(row["labelled_frames"] or "", frames)
         if labelled is None:
-            self.problems.append(
-                f"{table}, line {line}: labelled_frames {row['labelled_frames']!r} is neither all, none, "
-                f"nor numbers of the clip's {frames} frames"
-            )
+            text = shortened(row["labelled_frames"])
+            problem = problem or f"labelled_frames {text} is neither all, none, nor numbers of its {frames} frames"
+            self.problems.append(f"{table}, line {line}: {problem}")
             return
         uid = row["uid"]
         self.entries.append(
@@ -113,7 +119,7 @@ def _pictures(folder: Path) -> dict[int, Path]:
     if not folder.is_dir():
         return {}
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
-    return {int(path.stem): path for path in paths if path.stem.isascii() and path.stem.isdigit()}
+    return {number: path for path in paths if (number := whole_number(path.stem)) is not None}
 
 
 def _labelled(text: str, frames: int) -> tuple[int, ...] | None:
@@ -121,16 +127,17 @@ def _labelled(text: str, frames: int) -> tuple[int, ...] | None:
     if text in ("all", "none"):
         return tuple(range(frames)) if text == "all" else ()
     numbers = text.split()
-    if not numbers or not all(number.isascii() and number.isdigit() for number in numbers):
+    found = [whole_number(number) for number in numbers]
+    chosen = tuple(sorted({number for number in found if number is not None}))
+    if not numbers or None in found:
         return None
-    chosen = tuple(sorted({int(number) for number in numbers}))
     # A clip without its frames is a broken clip, not a mistake in the table.
     return chosen if frames == 0 or chosen[-1] < frames else None
 
 
 def _classes(path: Path) -> list[str]:
     names = read_json(path)
-    good = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    good = isinstance(names, list) and all(isinstance(name, str) and name and name.isprintable() for name in names)
     if not good or not 2 <= len(names) <= MAX_CLASSES or len(set(names)) < len(names):
         raise AvsctlError(
             f'{path} must be a list of 2 to {MAX_CLASSES} different class names like ["background", "kettle"], '

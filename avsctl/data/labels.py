@@ -12,22 +12,31 @@ Stored labels keep their own size, and the code bases differ in how they shrink 
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from PIL import Image
 
 from avsctl.data.palette import palette as voc_palette
+from avsctl.pictures import open_picture
 
 UNLABELLED = 255
 """Value of every pixel in the map of a frame without a label; no dataset has so many classes."""
 BINARY_RULES = ("bilinear", "nearest")
 
 
-def read_label(data: bytes) -> np.ndarray:
-    """Decode a stored label to (H, W) uint8 class indices."""
-    with Image.open(io.BytesIO(data)) as picture:
-        return np.asarray(picture)
+def read_label(data: bytes, classes: int = UNLABELLED) -> np.ndarray:
+    """Decode a stored label to (H, W) uint8 class indices.
+
+    Args:
+        classes: how many there are.
+    Raises: ValueError: If it is broken, no 8-bit index picture, or holds an index that is no class.
+    """
+    picture = open_picture(data)
+    if picture.mode not in ("L", "P"):
+        raise ValueError(f"has pixels of kind {picture.mode}, which are no class indices")
+    index = np.asarray(picture)
+    if index.max() >= classes:
+        raise ValueError(f"holds class index {index.max()}, but the indices are 0 to {classes - 1}")
+    return index
 
 
 def semantic_label(index: np.ndarray, size: int) -> np.ndarray:

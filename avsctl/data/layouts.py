@@ -8,12 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from avsctl.caches.clips import ClipRecord
 from avsctl.caches.files import hash_of
+from avsctl.data.media import BrokenClip
 from avsctl.errors import AvsctlError
 
 ROOT_VARIABLE = "AVSBENCH_ROOT"
@@ -118,6 +119,17 @@ class Dataset(ABC):
         Raises: BrokenClip: If a file is missing, short or broken.
         """
 
+    def read(self, entry: Entry) -> Loaded:
+        """Load a clip whose files all lie in the dataset's folder, whatever links there are.
+
+        Raises: BrokenClip: As `load`, and if a file lies elsewhere.
+        """
+        home = self.root.resolve()
+        for path in self.files(entry):
+            if not _resolved(path).is_relative_to(home):
+                raise BrokenClip(path, "leads out of the dataset's folder: put the file itself there", "link out")
+        return self.load(entry)
+
     def subset(self, name: str | None) -> list[Entry]:
         """The clips of a subset, in the csv's order; `all` or None takes every one.
 
@@ -144,6 +156,13 @@ class Dataset(ABC):
             if times:
                 parts.append(str(status.st_mtime_ns))
         return hash_of(*parts)
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # links in a circle; reading the file says so
+        return path.absolute()
 
 
 def register_dataset(name: str) -> Callable[[type[Dataset]], type[Dataset]]:
@@ -212,8 +231,3 @@ def find_avsbench(workspace: Path, root: Path | None = None, environment: Mappin
         f"No AVSBench found: no folder {', '.join(WELL_KNOWN)} in {workspace.resolve()}. "
         f"Name its place with --root DIR or ${ROOT_VARIABLE}, or draw a synthetic one with 'avsctl prepare synthetic'."
     )
-
-
-def plain_name(value: Any) -> bool:
-    """Whether a name from a csv is one folder's name, which cannot lead out of the dataset."""
-    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & set("/\\:\0\n\r")

@@ -6,13 +6,14 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from avsctl.caches.files import read_regular
 from avsctl.data.palette import colours_to_index
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_FILE, MAX_SAMPLES
+from avsctl.pictures import FORMATS, open_picture
 
-MAX_PIXELS = 64_000_000
-"""Larger pictures are refused before a pixel is decoded."""
 _COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "L", "LA", "1")
 
 
@@ -47,7 +48,7 @@ def read_file(path: Path, kind: str) -> bytes:
     Raises: BrokenClip: If it is missing, unreadable or empty; `kind` names what it is (frame, label, sound).
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_FILE)
     except (FileNotFoundError, NotADirectoryError):
         raise BrokenClip(path, "is missing", f"missing {kind}") from None
     except OSError as error:
@@ -119,20 +120,36 @@ def read_mask(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
 def read_sound(path: Path) -> bytes:
     """A wav file's bytes, after decoding it once.
 
-    Raises: BrokenClip: If it is missing, unreadable, without samples, or holds NaN.
+    Raises: BrokenClip: If it is missing, unreadable, without samples, too long, or holds NaN.
+    """
+    data = read_file(path, "sound")
+    try:
+        decode_sound(data)
+    except ValueError as error:
+        raise BrokenClip(path, str(error), "broken sound") from None
+    return data
+
+
+def decode_sound(data: bytes) -> tuple[np.ndarray, int]:
+    """A wav file's samples, (n, channels) float32, and its rate in Hz.
+
+    Raises: ValueError: If it is unreadable, without samples, longer than `MAX_SAMPLES`, or holds NaN.
     """
     import soundfile
 
-    data = read_file(path, "sound")
     try:
-        samples, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate, values = file.samplerate, file.frames * file.channels
+            samples = file.read(dtype="float32", always_2d=True) if values <= MAX_SAMPLES else None
     except Exception as error:  # libsndfile raises many kinds on damaged headers
-        raise BrokenClip(path, f"is no readable wav file ({error})", "broken sound") from None
+        raise ValueError(f"is no readable wav file ({error})") from None
+    if samples is None:
+        raise ValueError(f"has {values:,} samples, and {MAX_SAMPLES:,} are the limit")
     if not len(samples):
-        raise BrokenClip(path, "has no samples", "broken sound")
+        raise ValueError("has no samples")
     if not np.isfinite(samples).all():
-        raise BrokenClip(path, "holds samples that are not numbers (NaN or infinite)", "broken sound")
-    return data
+        raise ValueError("holds samples that are not numbers (NaN or infinite)")
+    return samples, rate
 
 
 def index_png(index: np.ndarray) -> bytes:
@@ -158,14 +175,8 @@ def _label_picture(path: Path, size: tuple[int, int], modes: tuple[str, ...]) ->
     return picture
 
 
-def _decode(path: Path, data: bytes, kind: str, formats: tuple[str, ...] | None = None) -> Image.Image:
+def _decode(path: Path, data: bytes, kind: str, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     try:
-        picture = Image.open(io.BytesIO(data), formats=formats)
-        if picture.width * picture.height > MAX_PIXELS:
-            raise ValueError(f"{picture.width}x{picture.height} pixels are more than {MAX_PIXELS}")
-        picture.load()
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
-        unknown = isinstance(error, UnidentifiedImageError)
-        what = f"is no {' or '.join(formats or ('known',))} picture" if unknown else f"is broken or cut off ({error})"
-        raise BrokenClip(path, what, f"broken {kind}") from None
-    return picture
+        return open_picture(data, formats=formats)
+    except ValueError as error:
+        raise BrokenClip(path, str(error), f"broken {kind}") from None

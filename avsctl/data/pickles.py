@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from collections import OrderedDict
 from typing import Any
 
@@ -24,6 +25,7 @@ def load_tensor(data: bytes) -> np.ndarray:
     Raises: ValueError: If the pickle names anything else than a tensor's parts, or is damaged.
     """
     try:
+        _check_steps(data)
         value = _Unpickler(io.BytesIO(data)).load()
     except _ERRORS as error:
         raise ValueError(f"not a readable pickle ({error})") from None
@@ -32,7 +34,32 @@ def load_tensor(data: bytes) -> np.ndarray:
     return value
 
 
+_REFUSED = (
+    "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "DICT", "ADDITEMS", "FROZENSET",
+    "NEXT_BUFFER", "READONLY_BUFFER",
+)  # fmt: skip
+"""Steps that make or change objects, or take them from elsewhere; a pickled tensor has none of them."""
+_ITEMS, _TUPLES = {"SETITEM", "SETITEMS"}, {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
+_PLACES = ("PUT", "BINPUT", "LONG_BINPUT")
 _ERRORS = (pickle.UnpicklingError, EOFError, LookupError, AttributeError, TypeError, OverflowError, MemoryError)
+
+
+def _check_steps(data: bytes) -> None:
+    """Look at the steps of a pickle, without taking them.
+
+    Raises: ValueError: If one is refused, or names a place so far away that the list of places fills the memory, or
+        if tuples may be keys, of which small ones can take years to hash.
+    """
+    steps = set()
+    for step, argument, _ in pickletools.genops(data):
+        steps.add(step.name)
+        if step.name in _REFUSED:
+            named = "" if argument is None else f" {argument}"
+            raise ValueError(f"the pickle has a step {step.name}{named}, which no tensor needs; it is not opened")
+        if step.name in _PLACES and argument > len(data):
+            raise ValueError(f"the pickle has a place number {argument:,}; it is not opened")
+    if steps & _ITEMS and steps & _TUPLES:
+        raise ValueError("the pickle has a table and tuples, which no tensor needs; it is not opened")
 
 
 class _Unpickler(pickle.Unpickler):
@@ -43,7 +70,7 @@ class _Unpickler(pickle.Unpickler):
             ("torch._utils", "_rebuild_tensor_v2"): _tensor,
             ("torch._utils", "_rebuild_parameter"): _parameter,
             ("torch.storage", "_load_from_bytes"): _storage,
-            ("collections", "OrderedDict"): OrderedDict,
+            ("collections", "OrderedDict"): _hooks,
             ("_codecs", "encode"): _old_bytes,  # how protocol 2 writes bytes
         }
         if (module, name) not in known:
@@ -63,6 +90,11 @@ class _StorageUnpickler(pickle.Unpickler):
         return pid
 
 
+def _hooks() -> OrderedDict:
+    """A tensor's hooks: none, for they would be functions."""
+    return OrderedDict()
+
+
 def _old_bytes(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise ValueError(f"the pickle holds bytes as {encoding!r}")
@@ -72,20 +104,28 @@ def _old_bytes(text: str, encoding: str) -> bytes:
 def _storage(data: bytes) -> np.ndarray:
     """The numbers of a storage in torch's serial format (of before the zip files)."""
     stream = io.BytesIO(data)
-    if _StorageUnpickler(stream).load() != _MAGIC:
+    if _next_pickle(stream) != _MAGIC:
         raise ValueError("a storage that torch did not write")
-    protocol, system = _StorageUnpickler(stream).load(), _StorageUnpickler(stream).load()
+    protocol, system = _next_pickle(stream), _next_pickle(stream)
     if protocol != 1001 or not system.get("little_endian", True):
         raise ValueError("a storage of another format or byte order")
-    kind, number_format, _, _, count = _StorageUnpickler(stream).load()[:5]
+    kind, number_format, _, _, count = _next_pickle(stream)[:5]
     if kind != "storage" or not isinstance(number_format, np.dtype):
         raise ValueError("a storage of another format")
-    _StorageUnpickler(stream).load()  # the keys of the storages that follow: one
+    _next_pickle(stream)  # the keys of the storages that follow: one
     written = int.from_bytes(stream.read(8), "little")
     numbers = np.frombuffer(stream.read(), number_format)
     if written != count or len(numbers) != count:
         raise ValueError(f"a storage with {len(numbers)} of its {count} numbers")
     return numbers
+
+
+def _next_pickle(stream: io.BytesIO) -> Any:
+    """One of the pickles that make up a storage's head."""
+    start = stream.tell()
+    _check_steps(stream.getvalue()[start:])
+    stream.seek(start)
+    return _StorageUnpickler(stream).load()
 
 
 def _tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *rest: Any) -> np.ndarray:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from avsctl.caches.audio import AudioCache
@@ -16,7 +14,8 @@ from avsctl.caches.clips import ClipCache
 from avsctl.caches.priors import PriorCache
 from avsctl.configs import LABEL_SIZE
 from avsctl.data.augment import View
-from avsctl.data.labels import UNLABELLED, binary_label, read_label, semantic_label
+from avsctl.data.decoding import decode_frame, decode_labels
+from avsctl.data.labels import UNLABELLED, binary_label, semantic_label
 from avsctl.errors import AvsctlError
 
 
@@ -152,7 +151,7 @@ class ClipSamples(torch.utils.data.Dataset):
         uid = self.clips.uids[clip]
         rng = np.random.default_rng([self.seed, self.epoch, clip])
         view = View.draw(rng) if self.augment else View()
-        labels = np.stack([self._label(data, view) for data in self.clips.label_bytes(clip)])
+        labels = np.stack([self._label(index, view) for index in decode_labels(self.clips, clip)])
         labelled = self.clips.labelled(clip)
         audio = self.audio.embedding(uid)
         if len(audio) != len(labels):
@@ -162,7 +161,8 @@ class ClipSamples(torch.utils.data.Dataset):
             )
         shown, heard = self._choose_frames(labelled, rng)
         pictures = self.clips.frame_bytes(clip)
-        decoded = {t: self._frame(pictures[t], view) for t in sorted(set(shown))}
+        seen = {t: decode_frame(self.clips, clip, t, pictures[t]) for t in sorted(set(shown))}
+        decoded = {t: view.frame(picture, self.image_size) for t, picture in seen.items()}
         prior = None if self.prior is None else self._read_prior(self.prior, uid, labels, view)[shown]
         return Batch(
             uids=[uid],
@@ -195,14 +195,10 @@ class ClipSamples(torch.utils.data.Dataset):
         # The oracle is made from labels that are seen this way already.
         return prior if source.kind == "oracle" or not self.augment else np.stack([view.map(p) for p in prior])
 
-    def _frame(self, data: bytes, view: View) -> np.ndarray:
-        with Image.open(io.BytesIO(data)) as picture:
-            return view.frame(picture.convert("RGB"), self.image_size)
-
-    def _label(self, data: bytes, view: View) -> np.ndarray:
-        if not data:
+    def _label(self, index: np.ndarray | None, view: View) -> np.ndarray:
+        if index is None:
             return np.full((self.label_size,) * 2, UNLABELLED, np.uint8)
-        index = view.map(read_label(data), nearest=True) if self.augment else read_label(data)
+        index = view.map(index, nearest=True) if self.augment else index
         if self.task == "avs":
             return binary_label(index, self.label_size, rule=self.binary_labels, palette=self.clips.palette)
         return semantic_label(index, self.label_size)

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from avsctl.caches.clips import SPLITS
-from avsctl.caches.files import read_json
-from avsctl.data.layouts import Entry, plain_name
+from avsctl.caches.files import read_json, read_regular
+from avsctl.caches.names import plain_name
+from avsctl.data.layouts import Entry
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_TEXT
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -19,12 +21,12 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
     Raises: AvsctlError: If it is missing, not UTF-8 csv, empty, or lacks one of `columns`.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, MAX_TEXT).decode("utf-8-sig")
     except FileNotFoundError:
         raise AvsctlError(f"{path} does not exist. Give the folder that holds it.") from None
     except UnicodeDecodeError as error:
         raise AvsctlError(f"{path} is not a UTF-8 csv file ({error.reason}). Restore it.") from None
-    reader = csv.DictReader(io.StringIO(text))
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
         missing = [name for name in columns if name not in (reader.fieldnames or [])]
         if missing:
@@ -51,10 +53,26 @@ def row_problem(row: Mapping[str, str | None], names: Iterable[str], filled: Ite
             return f"no {column}"
     for column in names:
         if not plain_name(row[column]):
-            return f"{column} {row[column]!r} is no plain name and could lead out of the dataset's folder"
+            return f"{column} {shortened(row[column])} is no plain name and could lead out of the dataset's folder"
+    for column in filled:
+        if not str(row[column]).isprintable():
+            return f"{column} {shortened(row[column])} holds characters that can't be printed"
     if row.get("split") not in SPLITS:
-        return f"split {row.get('split')!r} is none of {', '.join(SPLITS)}"
+        return f"split {shortened(row.get('split'))} is none of {', '.join(SPLITS)}"
     return ""
+
+
+def whole_number(text: str | None) -> int | None:
+    """The number that a cell holds in digits, None if it holds none, or one of 2^31 and more."""
+    text = (text or "").strip()
+    good = text.isascii() and text.isdigit() and len(text) <= 10
+    return int(text) if good and int(text) < 2**31 else None
+
+
+def shortened(value: object) -> str:
+    """What a cell holds, in quotes, as a message may hold it."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:70]}… ({len(text):,} characters)"
 
 
 def duplicates(path: Path, entries: Iterable[Entry]) -> list[str]:
@@ -78,7 +96,8 @@ def read_label2idx(path: Path) -> list[str]:
         raise _missing(path)
     content = read_json(path)
     values = sorted(content.values()) if isinstance(content, dict) and _whole(content.values()) else None
-    if not values or len(values) > 255 or values != list(range(1, len(values) + 1)):
+    printable = isinstance(content, dict) and all(name and name.isprintable() for name in content)
+    if not values or not printable or len(values) > 255 or values != list(range(1, len(values) + 1)):
         raise AvsctlError(f"{path} must map each class name to its number, 1 to n with 1 the background. Restore it.")
     return sorted(content, key=lambda name: content[name])
 

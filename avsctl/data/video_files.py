@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from avsctl.data.layouts import plain_name
+from avsctl.caches.names import fit_name
 from avsctl.errors import AvsctlError
 
 VIDEO_SUFFIXES = (
@@ -63,16 +63,12 @@ def result_names(videos: Iterable[Path]) -> dict[Path, str]:
 
 def _told_apart(names: dict[Path, str], longer: Callable[[Path], str]) -> dict[Path, str]:
     shared = Counter(name.casefold() for name in names.values())
-    return {video: longer(video) if shared[name.casefold()] > 1 else _fit(name) for video, name in names.items()}
+    return {video: longer(video) if shared[name.casefold()] > 1 else fit_name(name) for video, name in names.items()}
 
 
 def _file_name(video: Path) -> str:
-    return _fit(video.name.replace(".", "_"))
+    return fit_name(video.name.replace(".", "_"))
 
 
 def _whole_path(video: Path) -> str:
-    return _fit("_".join(video.with_suffix("").parts[-2:]) + video.suffix.replace(".", "_"))
-
-
-def _fit(name: str) -> str:
-    return name if plain_name(name) else "".join("_" if c in "/\\:\0\n\r" else c for c in name) or "_"
+    return fit_name("_".join(video.with_suffix("").parts[-2:]) + video.suffix.replace(".", "_"))

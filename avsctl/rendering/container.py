@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from avsctl.errors import AvsctlError
 
 DAMAGE = (av.error.FFmpegError, ValueError)
 """What PyAV raises on broken data."""
+
+FORMATS = (
+    "mov", "mp4", "matroska", "webm", "avi", "flv", "live_flv", "mpeg", "mpegts", "mpegvideo", "ogg", "asf", "wtv",
+    "mxf", "nut", "rm", "dv", "ivf", "obu", "gif", "swf", "yuv4mpegpipe", "m4v", "h261", "h263", "h264", "hevc", "vvc",
+    "av1", "mjpeg", "png_pipe", "jpeg_pipe", "webp_pipe", "bmp_pipe", "wav", "w64", "aiff", "au", "caf", "flac", "mp3",
+    "aac", "ac3", "eac3", "amr", "ape", "wv", "tty",
+)  # fmt: skip
+"""Containers that are opened. Playlists, lists of files and the like are not: they make FFmpeg open what they name."""
+_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 
 _MAX_READ_ERRORS = 16  # consecutive failures of the container's reader after which the rest is given up
 _ATTACHED_PICTURE = 0x400  # cover art in a sound file is no video
@@ -29,7 +39,10 @@ def open_container(path: Path):
     try:
         if path.stat().st_size == 0:
             raise AvsctlError(f"{path} is empty (0 bytes): copy or download it again")
-        container = av.open(str(path), metadata_errors="ignore")
+        if not path.is_file():  # a pipe would be waited for
+            raise AvsctlError(f"{path} is no file: name a video")
+        # An absolute path is never taken for a protocol ("concat:…"), and formats that name other files are left out.
+        container = av.open(str(path.absolute()), metadata_errors="ignore", options=_OPTIONS)
     except PermissionError as error:
         raise AvsctlError(f"{path} may not be read: change its permissions") from error
     except (*DAMAGE, OSError) as error:
@@ -53,7 +66,8 @@ def picture_stream(container, path: Path):
         if getattr(disposition, "value", disposition) & _ATTACHED_PICTURE:
             continue
         if stream.codec_context is None:
-            raise AvsctlError(f"{path}: no decoder for its pictures; convert it with `ffmpeg -i {path} new.mp4`")
+            command = f"ffmpeg -i {quoted(path)} new.mp4"
+            raise AvsctlError(f"{path}: no decoder for its pictures; convert it with `{command}`")
         return stream
     if container.streams.audio:
         raise AvsctlError(f"{path} has sound only, no pictures to label: give a video that has both")
@@ -95,6 +109,11 @@ def decode_stream(container, stream, on_error: Callable[[], None]) -> Iterator:
     """Yield all frames of a stream that can be decoded, in the order of showing."""
     for packet in read_packets(container, stream, on_error):
         yield from decode_packet(stream, packet, on_error)
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell takes it for one word, in a command that the user is told to type."""
+    return shlex.quote(str(path))
 
 
 def ignore() -> None:

@@ -1,5 +1,4 @@
-"""Encoded pictures to arrays and back, with limits: numpy and Pillow only, so that any reader can afford
-it."""
+"""Encoded pictures to arrays and back, with limits."""
 
 from __future__ import annotations
 
@@ -11,12 +10,10 @@ import numpy as np
 from PIL import Image
 
 from avsctl.errors import AvsctlError
-
-MAX_PIXELS = 64_000_000
-"""Pictures with more pixels are refused before a pixel is decoded: a few bytes can promise gigabytes."""
+from avsctl.pictures import open_picture
 
 
-def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_rgb(data: bytes, *, max_pixels: int | None = None) -> np.ndarray:
     """Decode a JPEG, PNG or other picture to (H, W, 3) uint8 RGB.
 
     Grey, palette, CMYK and transparent pictures are converted; orientation tags are ignored, so that a
@@ -27,7 +24,7 @@ def decode_rgb(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return np.asarray(_open(data, max_pixels).convert("RGB"))
 
 
-def decode_index(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_index(data: bytes, *, max_pixels: int | None = None) -> np.ndarray:
     """Decode an 8-bit label picture (palette or grey) to (H, W) uint8 class indices.
 
     Raises: ValueError: If the data are broken, too large, or of another kind (RGB, 16-bit, 1-bit).
@@ -35,7 +32,7 @@ def decode_index(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return np.asarray(_open_index(data, max_pixels))
 
 
-def decode_palette(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
+def decode_palette(data: bytes, *, max_pixels: int | None = None) -> np.ndarray | None:
     """Read the palette of a label picture: (n, 3) uint8 with n <= 256, None for grey pictures.
 
     Raises: ValueError: As `decode_index`.
@@ -44,18 +41,6 @@ def decode_palette(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray |
     if image.mode != "P":
         return None
     return np.array(image.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-
-
-def picture_size(data: bytes) -> tuple[int, int]:
-    """Read (width, height) from a picture's header without decoding its pixels.
-
-    Raises: ValueError: If the header is broken.
-    """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return image.size
-    except Exception as error:
-        raise ValueError(f"not a readable picture: {error}") from error
 
 
 def encode_index(index: np.ndarray, palette: np.ndarray | None = None) -> bytes:
@@ -84,7 +69,7 @@ def encode_jpeg(rgb: np.ndarray, quality: int = 95) -> bytes:
     return _encoded(Image.fromarray(checked_rgb(rgb)), "JPEG", quality=quality, subsampling=0)
 
 
-def read_rgb(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_rgb(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray:
     """Read a picture file as (H, W, 3) uint8.
 
     Raises: AvsctlError: If it is missing or broken, with its path.
@@ -92,7 +77,7 @@ def read_rgb(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return _decoded_file(path, decode_rgb, max_pixels)
 
 
-def read_index(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_index(path: str | Path, *, max_pixels: int | None = None) -> np.ndarray:
     """Read a label picture as (H, W) uint8.
 
     Raises: AvsctlError: If it is missing or broken, with its path.
@@ -108,19 +93,14 @@ def checked_rgb(rgb: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rgb)
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    width, height = picture_size(data)
-    if width * height > max_pixels:
-        raise ValueError(f"the picture has {width} x {height} pixels, more than the limit of {max_pixels}")
+def _open(data: bytes, max_pixels: int | None) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data))
-        image.load()
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
-        raise ValueError(f"the picture is broken or cut off: {error}") from error
-    return image
+        return open_picture(data, limit=max_pixels)
+    except ValueError as error:
+        raise ValueError(f"the picture {error}") from None
 
 
-def _open_index(data: bytes, max_pixels: int) -> Image.Image:
+def _open_index(data: bytes, max_pixels: int | None) -> Image.Image:
     image = _open(data, max_pixels)
     if image.mode not in ("P", "L"):
         raise ValueError(f"a label picture is 8-bit palette or grey, this one is {image.mode}")
@@ -140,7 +120,7 @@ def _encoded(image: Image.Image, kind: str, **options) -> bytes:
     return buffer.getvalue()
 
 
-def _decoded_file(path: str | Path, decode, max_pixels: int) -> np.ndarray:
+def _decoded_file(path: str | Path, decode, max_pixels: int | None) -> np.ndarray:
     try:
         return decode(Path(path).read_bytes(), max_pixels=max_pixels)
     except OSError as error:

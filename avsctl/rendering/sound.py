@@ -10,15 +10,17 @@ import av
 import numpy as np
 
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_SECONDS, MAX_VIDEO_SAMPLES
 from avsctl.rendering.container import (
     DAMAGE,
     decode_stream,
     ignore,
     open_container,
     picture_stream,
+    quoted,
     read_packets,
 )
-from avsctl.rendering.video import MAX_SECONDS, VideoInfo
+from avsctl.rendering.video import VideoInfo
 
 _log = logging.getLogger(__name__)
 _SLACK = 0.05  # seconds a time stamp may be off before it counts as a gap: containers round them
@@ -114,10 +116,10 @@ class _Track:
     def _append(self, samples: np.ndarray) -> None:
         self._chunks.append(np.ascontiguousarray(samples, dtype=np.float32))
         self._next += len(samples)
-        if self._next > self.max_seconds * self._rate:
+        if self._next > self.max_seconds * self._rate or self._next * self._channels > MAX_VIDEO_SAMPLES:
             raise AvsctlError(
-                f"the sound of {self.path} is longer than {self.max_seconds:.0f} s, the limit; cut it with "
-                f"`ffmpeg -i {self.path} -t {self.max_seconds:.0f} part.mp4`"
+                f"the sound of {self.path} is longer than {self.max_seconds:.0f} s at 48 kHz, the limit; cut it with "
+                f"`ffmpeg -i {quoted(self.path)} -t {self.max_seconds:.0f} part.mp4`"
             )
 
 

@@ -17,18 +17,16 @@ import av
 import numpy as np
 
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_SECONDS, max_pixels as pixel_limit
 from avsctl.rendering.container import (
     decode_packet,
     decode_stream,
     ignore,
     open_container,
     picture_stream,
+    quoted,
     read_packets,
 )
-from avsctl.rendering.images import MAX_PIXELS
-
-MAX_SECONDS = 3600.0
-"""Longer videos are refused: the sound is held in memory, and absurd lengths come from broken time stamps."""
 
 _NOT_BT601 = (1, 4, 7)  # FFmpeg's numbers for BT.709, FCC and SMPTE 240M
 _SAME = 1e-6  # seconds by which the same moment may differ between clocks
@@ -78,7 +76,7 @@ class FrameStream:
     """
 
     info: VideoInfo
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int | None = None
     begin: float = 0.0
     end: float | None = None
     lost: int = field(default=0, init=False)
@@ -127,7 +125,7 @@ class FrameStream:
         return max(seconds, 0.0) if seconds > last else last + min(step, 1e-3)
 
 
-def open_video(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_seconds: float = MAX_SECONDS) -> VideoInfo:
+def open_video(path: str | Path, *, max_pixels: int | None = None, max_seconds: float = MAX_SECONDS) -> VideoInfo:
     """Look through a video's packets and decode its first frame.
 
     Raises: AvsctlError: If the path is missing, a folder, empty or no video, has no picture track or no frame
@@ -138,7 +136,7 @@ def open_video(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_seconds: f
         stream = picture_stream(container, path)
         _check_pixels(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
         _limit(stream, max_pixels)
-        first, stamps, packets, last_step = _scan(container, stream)
+        first, stamps, packets, last_step = _scan(container, stream, max_seconds)
         if first is None:
             raise AvsctlError(
                 f"none of the {packets} frames in {path} can be decoded: the file is damaged; get it again"
@@ -151,7 +149,7 @@ def open_video(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_seconds: f
         if duration > max_seconds:
             raise AvsctlError(
                 f"{path} runs {duration:.0f} s by its time stamps, the limit is {max_seconds:.0f} s; "
-                f"cut it with `ffmpeg -i {path} -t {max_seconds:.0f} part.mp4`"
+                f"cut it with `ffmpeg -i {quoted(path)} -t {max_seconds:.0f} part.mp4`"
             )
         if turn[0]:
             width, height = height, width
@@ -163,7 +161,7 @@ def open_video(path: str | Path, *, max_pixels: int = MAX_PIXELS, max_seconds: f
 
 
 def read_frames(
-    source: str | Path | VideoInfo, *, max_pixels: int = MAX_PIXELS, begin: float = 0.0, end: float | None = None
+    source: str | Path | VideoInfo, *, max_pixels: int | None = None, begin: float = 0.0, end: float | None = None
 ) -> FrameStream:
     """Stream a video's frames shown in [begin, end) seconds, upright and in the order of showing, with their own times.
 
@@ -176,9 +174,12 @@ def read_frames(
     return FrameStream(info, max_pixels, begin, end)
 
 
-def _scan(container, stream) -> tuple[av.VideoFrame | None, list[int | None], int, float]:
-    """Read all packets: first frame, stamps of the frames to show, packet count, seconds of the last."""
-    first, stamps, packets, latest, last_step = None, [], 0, -np.inf, 0.0
+def _scan(container, stream, max_seconds: float) -> tuple[av.VideoFrame | None, list[int | None], int, float]:
+    """Read all packets: first frame, stamps of the frames to show, packet count, seconds of the last.
+
+    Where the stamps go further than `max_seconds`, the rest is left out.
+    """
+    first, stamps, packets, earliest, latest, last_step = None, [], 0, np.inf, -np.inf, 0.0
     for packet in read_packets(container, stream, ignore):
         if packet is not None and packet.size:
             packets += 1
@@ -186,9 +187,12 @@ def _scan(container, stream) -> tuple[av.VideoFrame | None, list[int | None], in
                 stamps.append(packet.pts)
                 if packet.pts is not None and packet.pts > latest:
                     latest, last_step = packet.pts, float((packet.duration or 0) * stream.time_base)
+                earliest = min(earliest, latest if packet.pts is None else packet.pts)
         if first is None:
             frames = decode_packet(stream, packet, ignore)
             first = frames[0] if frames else None
+        elif (latest - earliest) * float(stream.time_base) > max_seconds:
+            break
     return first, stamps, packets, last_step
 
 
@@ -206,18 +210,19 @@ def _timing(stamps: list[int | None], stream) -> tuple[np.ndarray, float, float,
     return times, float(known[0] * stream.time_base), float(fps), True
 
 
-def _limit(stream, max_pixels: int) -> None:
-    # FFmpeg's own limit: frames whose size only shows inside the stream are refused before they are
-    # allocated. stream.codec_context.options = {"max_pixels": str(max_pixels)}
+def _limit(stream, max_pixels: int | None) -> None:
+    # FFmpeg's own limit: frames whose size only shows inside the stream are refused before they are allocated.
+    stream.codec_context.options = {"max_pixels": str(pixel_limit() if max_pixels is None else max_pixels)}
     # Frame threads swallow errors and drop the good frames around them (72 instead of 74 of a cut-off file).
     stream.thread_type = "SLICE"
 
 
-def _check_pixels(path: Path, width: int, height: int, max_pixels: int) -> None:
+def _check_pixels(path: Path, width: int, height: int, max_pixels: int | None) -> None:
+    max_pixels = pixel_limit() if max_pixels is None else max_pixels
     if width * height > max_pixels:
         raise AvsctlError(
             f"{path} has {width} x {height} pixels a frame, the limit is {max_pixels}; make it smaller with "
-            f"`ffmpeg -i {path} -vf scale=1280:-2 small.mp4`"
+            f"`ffmpeg -i {quoted(path)} -vf scale=1280:-2 small.mp4`"
         )
 
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of
-from avsctl.data.labels import binary_label, read_label, semantic_label
+from avsctl.data.decoding import decode_labels
+from avsctl.data.labels import binary_label, semantic_label
 from avsctl.data.palette import colours_to_index, index_to_colours
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
@@ -127,9 +128,9 @@ class _Scoring:
     def __call__(self, number: int) -> tuple[int, BinaryScores | SemanticScores, str, float]:
         clip = self.order[number]
         labels, paths = [], []
-        for data, path in zip(self.clips.label_bytes(clip), self.files[number], strict=True):
-            if data:
-                labels.append(self._label(read_label(data)))
+        for label, path in zip(decode_labels(self.clips, clip), self.files[number], strict=True):
+            if label is not None:
+                labels.append(self._label(label))
                 paths.append(path)
         uid, shape = self.clips.uids[clip], labels[0].shape
         if any(label.shape != shape for label in labels):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from avsctl.caches.audio import AudioCache, assemble_audio
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of
 from avsctl.caches.shards import Shards
+from avsctl.data.media import decode_sound
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
@@ -100,15 +99,14 @@ def load_encoder(name: str, weights: Path | None) -> AudioEncoder:
 def read_wave(data: bytes, uid: str) -> tuple[np.ndarray, int]:
     """Decode a clip's wav file to (samples, channels) float32 and its rate.
 
-    Raises: AvsctlError: If it is not readable or empty.
+    Raises: AvsctlError: If it is not readable, empty, too long, or holds NaN.
     """
     try:
-        wave, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AvsctlError(f"The sound of clip {uid} can't be decoded ({error}). Repair its audio.wav.") from None
-    if not len(wave):
-        raise AvsctlError(f"The sound of clip {uid} is empty. Repair its audio.wav and run 'avsctl prepare' again.")
-    return wave, rate
+        return decode_sound(data)
+    except ValueError as error:
+        raise AvsctlError(
+            f"The sound of clip {uid} {error}. Repair its audio.wav and run 'avsctl prepare' again."
+        ) from None
 
 
 def embed_clip(encode: AudioEncoder, cache: ClipCache, clip: int) -> np.ndarray:

@@ -16,13 +16,16 @@ import numpy as np
 from PIL import Image
 
 from avsctl.caches.clips import SUBSETS, ClipCache
-from avsctl.caches.files import hash_of
+from avsctl.caches.files import hash_of, read_regular
 from avsctl.caches.priors import PriorCache
 from avsctl.caches.shards import Shards
 from avsctl.configs import LABEL_SIZE
-from avsctl.data.labels import binary_label, read_label
+from avsctl.data.decoding import decode_labels
+from avsctl.data.labels import binary_label
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_FILE
+from avsctl.pictures import open_picture
 from avsctl.progress import Track, silent
 from avsctl.stages.prior_assembly import assemble, is_up_to_date, prior_item
 
@@ -115,11 +118,9 @@ def read_picture(path: Path) -> Image.Image:
     Raises: AvsctlError: If it is not a readable picture.
     """
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, zlib.error and more
-        raise AvsctlError(f"{path} is not a readable picture ({error}). Write this mask again.") from None
+        return open_picture(read_regular(path, MAX_FILE))
+    except ValueError as error:
+        raise AvsctlError(f"The mask {path} {error}. Write this mask again.") from None
 
 
 def grey_of(picture: Image.Image) -> Image.Image:
@@ -155,9 +156,9 @@ class _Import:
 def read_binary_labels(clips: ClipCache, clip: int, size: int, rule: str) -> tuple[np.ndarray, np.ndarray]:
     """(T, size, size) uint8 of 0 and 1, all 0 where a frame has no label, and (T,) bool: which have one."""
     labels = np.zeros((clips.frame_count(clip), size, size), np.uint8)
-    for t, data in enumerate(clips.label_bytes(clip)):
-        if data:
-            labels[t] = binary_label(read_label(data), size, rule=rule, palette=clips.palette)
+    for t, label in enumerate(decode_labels(clips, clip)):
+        if label is not None:
+            labels[t] = binary_label(label, size, rule=rule, palette=clips.palette)
     return labels, clips.labelled(clip)
 
 

@@ -96,7 +96,7 @@ class _Reading:
     def item(self, entry: Entry) -> dict[str, np.ndarray]:
         """A clip as arrays, with what its files looked like and how many of its labels were odd."""
         listing = self.dataset.listing(entry, times=True)
-        loaded = self.dataset.load(entry)
+        loaded = self.dataset.read(entry)
         odd = [len(loaded.off_palette), len(loaded.greys)]
         return {**loaded.record.arrays(), "listing": np.array(listing), "odd": np.array(odd)}
 

@@ -14,7 +14,8 @@ from avsctl.caches.clips import ClipCache
 from avsctl.caches.priors import PriorCache
 from avsctl.caches.shards import Shards
 from avsctl.configs import LABEL_SIZE
-from avsctl.data.labels import binary_label, read_label
+from avsctl.data.decoding import decode_labels
+from avsctl.data.labels import binary_label
 from avsctl.data.simulated_priors import SimulatedFrame
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
@@ -135,7 +136,7 @@ class _Truth:
 
     def frames(self, clip: int) -> dict[int, SimulatedFrame]:
         """The labelled frames of a clip."""
-        classes = {t: read_label(data) for t, data in enumerate(self.clips.label_bytes(clip)) if data}
+        classes = {t: label for t, label in enumerate(decode_labels(self.clips, clip)) if label is not None}
         targets = {
             t: binary_label(index, self.size, rule=self.binary_labels, palette=self.clips.palette)
             for t, index in classes.items()

@@ -11,7 +11,7 @@ from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of
 from avsctl.data.changed_audio import ChangedAudio, SoundChange, fit_length, other_clips
-from avsctl.data.labels import read_label
+from avsctl.data.decoding import decode_labels
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
 from avsctl.stages.extract_audio import load_encoder, read_wave
@@ -112,7 +112,7 @@ def _others(
 
 def _sounding_classes(clips: ClipCache, clip: int) -> set[int]:
     present: set[int] = set()
-    for data in clips.label_bytes(clip):
-        if data:
-            present.update(np.unique(read_label(data)).tolist())
+    for label in decode_labels(clips, clip):
+        if label is not None:
+            present.update(np.unique(label).tolist())
     return present - {0}

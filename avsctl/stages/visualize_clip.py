@@ -12,10 +12,9 @@ from PIL import Image
 
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
-from avsctl.data.labels import read_label
+from avsctl.data.decoding import decode_frames, decode_labels
 from avsctl.errors import AvsctlError
 from avsctl.rendering.columns import Columns
-from avsctl.rendering.images import decode_rgb
 from avsctl.rendering.overlay import draw_masks
 from avsctl.rendering.sheet import Cell, SheetRow, second_row
 from avsctl.rendering.video_writer import VideoWriter
@@ -104,14 +103,14 @@ class ClipPainter:
         return SheetPages(self.folder, name, titles, self.cast.names, self.cast.colours, title)
 
     def _see(self, clip: int) -> _Seen:
-        pictures = [decode_rgb(data) for data in self.clips.frame_bytes(clip)]
+        pictures = decode_frames(self.clips, clip)
         embedding = self.audio.embedding(self.clips.uids[clip])
         if len(embedding) != len(pictures):
             raise AvsctlError(
                 f"Clip {self.clips.uids[clip]} has {len(pictures)} frames but {len(embedding)} audio embeddings. "
                 f"Run 'avsctl extract-audio --overwrite'."
             )
-        labels = [read_label(data) if data else None for data in self.clips.label_bytes(clip)]
+        labels = decode_labels(self.clips, clip)
         truths = [None if label is None else self.cast.truth_lookup[label] for label in labels]
         timelines = [Timeline(self.cast.names, self.cast.colours, masks=False) for _ in self.cast.panels]
         seen = _Seen(pictures, truths, [], [[] for _ in self.cast.panels], timelines)
@@ -210,7 +209,7 @@ class ClipPainter:
 
 def has_class(clips: ClipCache, clip: int, classes: set[int]) -> bool:
     """Whether one of the clip's labels holds one of the class indices."""
-    return any(classes & set(np.unique(read_label(data)).tolist()) for data in clips.label_bytes(clip) if data)
+    return any(label is not None and classes & set(np.unique(label).tolist()) for label in decode_labels(clips, clip))
 
 
 def _names(entries: Iterable[Mapping[str, Any]]) -> set[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import resource
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -78,3 +80,37 @@ def test_a_tensor_beyond_its_storage_is_refused():
     assert data.count(shape) == 1
     with pytest.raises(ValueError, match="beyond its storage"):
         load_tensor(data.replace(shape, b"K\x40K\x03\x86"))
+
+
+BOMBS = {
+    "memory": (b"\x80\x02]r\xff\xff\xff\x7f.", "place number"),  # a list of 2**31 places
+    "long bytes": (b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"x.", "expected 1099511627776 bytes"),
+    "state": (b"\x80\x02ccollections\nOrderedDict\n}b.", "BUILD"),
+    "old call": (b"(S'touch was_run'\nios\nsystem\n.", "os system"),
+    "extension": (b"\x80\x02\x82\x01.", "EXT1"),
+    "hash": (b"\x80\x02}(N" + b"q\x00h\x00" + b"\x86q\x00h\x00" * 60 + b"\x86K\x01u.", "table and tuples"),
+    "deep": (b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".", "not of a tensor"),
+    "hooks": (pickle.dumps(OrderedDict(a=1)), "step|pickle"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_refused_before_it_goes_off(bomb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data, says = BOMBS[bomb]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for inside in (data, pickle.dumps(_Nested(data))):
+        with pytest.raises(ValueError, match=says if inside is data else None):
+            load_tensor(inside)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KB
+    assert not (tmp_path / "was_run").exists()
+
+
+class _Nested:
+    """The bytes of a storage."""
+
+    def __init__(self, data: bytes):
+        self.data = data
+
+    def __reduce__(self):
+        return torch.storage._load_from_bytes, (self.data,)

@@ -155,8 +155,10 @@ def _child(words: list[str], folder: Path, log: Path) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGALRM, lambda *_: _give_up())
         signal.alarm(SECONDS)
-        sys.stdout, sys.stderr = (os.fdopen(n, "w", encoding="utf-8", errors=e, buffering=1)
-                                  for n, e in ((1, "strict"), (2, "backslashreplace")))  # fmt: skip
+        sys.stdout, sys.stderr = (
+            os.fdopen(n, "w", encoding="utf-8", errors=e, buffering=1)
+            for n, e in ((1, "strict"), (2, "backslashreplace"))
+        )
         sys.argv = ["avsctl", *words]
         from avsctl.cli import cli
         from avsctl.cli._console import run_guarded
@@ -224,11 +226,15 @@ def report(outcomes: Iterable[Outcome], show: bool = False) -> int:
         if outcome.problem:
             print(f"FAILED {outcome.name}: {outcome.problem}\n    {outcome.what}", flush=True)
         if show:
-            print(f"{outcome.what}\n{outcome.output}exit code {outcome.code}, {outcome.seconds:.1f} s, "
-                  f"{outcome.memory / 1e6:.0f} MB")  # fmt: skip
+            print(
+                f"{outcome.what}\n{outcome.output}exit code {outcome.code}, {outcome.seconds:.1f} s, "
+                f"{outcome.memory / 1e6:.0f} MB"
+            )
     print(f"{'kind':12} {'mutants':>8} {'exit 0':>8} {'exit 2':>8} {'failed':>8}")
     for kind in [*kinds, "all"]:
-        counts = [sum(n for (k, c), n in codes.items() if kind in (k, "all") and c == code) for code in ("0", "2", "failed")]
+        counts = [
+            sum(n for (k, c), n in codes.items() if kind in (k, "all") and c == code) for code in ("0", "2", "failed")
+        ]
         print(f"{kind:12} {sum(counts):8} {counts[0]:8} {counts[1]:8} {counts[2]:8}")
     print(f"slowest {slowest:.1f} s, largest {largest / 1e9:.2f} GB")
     return sum(n for (_, code), n in codes.items() if code == "failed")
@@ -249,7 +255,9 @@ def main() -> int:
         if not base.exists():
             base.mkdir(parents=True)
             make_base(base)
-        scratch = Path(tempfile.mkdtemp(prefix="avsctl-fuzz-case-", dir=base.parent)) if given.only else Path(home) / "cases"
+        scratch = (
+            Path(tempfile.mkdtemp(prefix="avsctl-fuzz-case-", dir=base.parent)) if given.only else Path(home) / "cases"
+        )
         scratch.mkdir(exist_ok=True)
         fuzzer = Fuzzer(base, scratch, given.seed, keep=bool(given.only))
         names = [given.only] if given.only else names_of(given.kinds.split(","), given.each)

@@ -96,10 +96,24 @@ def _weights(root: Path) -> None:
 def _configs(root: Path) -> None:
     root.mkdir()
     options = {
-        "command": "train-avs", "preset": "tiny", "image_size": 64, "epochs": 1, "max_steps": 1, "batch_clips": 1,
-        "lr": 0.001, "warmup": 0.05, "augment": False, "shuffle": True, "subset": "all", "seed": 7, "device": "cpu",
-        "without": ["masked-attention"], "schedule": "scratch", "init_from": None, "clip_norm": 1.0,
-    }  # fmt: skip
+        "command": "train-avs",
+        "preset": "tiny",
+        "image_size": 64,
+        "epochs": 1,
+        "max_steps": 1,
+        "batch_clips": 1,
+        "lr": 0.001,
+        "warmup": 0.05,
+        "augment": False,
+        "shuffle": True,
+        "subset": "all",
+        "seed": 7,
+        "device": "cpu",
+        "without": ["masked-attention"],
+        "schedule": "scratch",
+        "init_from": None,
+        "clip_norm": 1.0,
+    }
     (root / "train.json").write_text(json.dumps(options))
     lines = (f"{name} = {json.dumps(value)}" for name, value in options.items() if value is not None)
     (root / "train.toml").write_text("\n".join(lines) + "\n")

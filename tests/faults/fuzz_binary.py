@@ -196,12 +196,29 @@ def saved(rng: Rng, path: Path) -> None:
     """A file of torch.save or pickle that holds something else than weights by their names."""
     tensor = torch.randn(5, 1, 96, 64)
     contents = (
-        {}, [], tensor, {"state_dict": []}, {1: tensor}, {"w": tensor.to_sparse()}, {"w": torch.zeros(3, device="meta")},
-        {"w": torch.zeros(2, dtype=torch.complex64)}, {"model": {"model": {"w": tensor}}}, {"w": tensor.int()},
-        {"w": torch.tensor(1.0)}, {"w": torch.zeros(0)}, {NAMES[17]: tensor}, {"embeddings.0.weight": tensor}, None,
-        {"pca_means": tensor, "pca_eigen_vectors": tensor}, tensor[:1], tensor * np.nan, tensor.double(), "text",
-        {"model.pixel_level_module.x": tensor}, {"w": tensor.to(torch.bfloat16)},
-    )  # fmt: skip
+        {},
+        [],
+        tensor,
+        {"state_dict": []},
+        {1: tensor},
+        {"w": tensor.to_sparse()},
+        {"w": torch.zeros(3, device="meta")},
+        {"w": torch.zeros(2, dtype=torch.complex64)},
+        {"model": {"model": {"w": tensor}}},
+        {"w": tensor.int()},
+        {"w": torch.tensor(1.0)},
+        {"w": torch.zeros(0)},
+        {NAMES[17]: tensor},
+        {"embeddings.0.weight": tensor},
+        None,
+        {"pca_means": tensor, "pca_eigen_vectors": tensor},
+        tensor[:1],
+        tensor * np.nan,
+        tensor.double(),
+        "text",
+        {"model.pixel_level_module.x": tensor},
+        {"w": tensor.to(torch.bfloat16)},
+    )
     content = contents[int(rng.integers(len(contents)))]
     if path.suffix == ".pkl":
         path.write_bytes(pickle.dumps(content, protocol=int(rng.integers(2, 5))))

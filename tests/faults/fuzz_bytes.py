@@ -15,11 +15,23 @@ import numpy as np
 Rng = np.random.Generator
 HUGE = (0, 1, 2**15, 2**16 - 1, 30_000, 100_000, 2**31 - 1)
 FOREIGN = (
-    b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0\x00\x10JFIF", b"RIFF\xff\xff\xff\xffWAVEfmt ", b"\x89HDF\r\n\x1a\n", b"{}",
-    b"PK\x03\x04", b"\x80\x04cos\nsystem\n", b"%!PS-Adobe\nshowpage\n", b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n",
-    b"ffconcat version 1.0\nfile /etc/passwd\n", b"GIF89a\xff\xff\xff\xff", b"\xff\xfe\x00\x00", b"null", b"\n" * 100,
-    b"<svg xmlns='http://www.w3.org/2000/svg' width='99999' height='99999'/>", b"\x1f\x8b\x08" + b"\0" * 50,
-)  # fmt: skip
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff\xe0\x00\x10JFIF",
+    b"RIFF\xff\xff\xff\xffWAVEfmt ",
+    b"\x89HDF\r\n\x1a\n",
+    b"{}",
+    b"PK\x03\x04",
+    b"\x80\x04cos\nsystem\n",
+    b"%!PS-Adobe\nshowpage\n",
+    b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n",
+    b"ffconcat version 1.0\nfile /etc/passwd\n",
+    b"GIF89a\xff\xff\xff\xff",
+    b"\xff\xfe\x00\x00",
+    b"null",
+    b"\n" * 100,
+    b"<svg xmlns='http://www.w3.org/2000/svg' width='99999' height='99999'/>",
+    b"\x1f\x8b\x08" + b"\0" * 50,
+)
 """Heads of files of other kinds."""
 
 
@@ -107,8 +119,21 @@ def unreadable_length(rng: Rng, path: Path) -> None:
         file.truncate(int(rng.choice([2**20, 2**28, 2**30, 2**33])))
 
 
-ANY = (truncate, truncate, flip_bits, flip_bits, flip_head, flip_head, zero_block, random_block, big_numbers,
-       another_kind, doubled, no_file, unreadable_length)  # fmt: skip
+ANY = (
+    truncate,
+    truncate,
+    flip_bits,
+    flip_bits,
+    flip_head,
+    flip_head,
+    zero_block,
+    random_block,
+    big_numbers,
+    another_kind,
+    doubled,
+    no_file,
+    unreadable_length,
+)
 
 
 def png_sizes(rng: Rng, path: Path) -> None:

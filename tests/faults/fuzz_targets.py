@@ -60,13 +60,23 @@ AVS, AVSS = (f"ws/runs/{task}/{name}" for task, name in RUNS.items())
 STATUS = ("status -w ws", "status -w ws --json")
 START = f"train-avs --seed 1 {TRAIN} --init-from "
 CLIPS = (
-    *STATUS, "extract-audio -w ws --overwrite --workers 0", SCORE, DRAW, f"train-avs --seed 1 {TRAIN}", MASKS[0], MASKS[1],
-    "predict-priors -w ws --device cpu --overwrite", f"train-avss --seed 1 --prior predicted {TRAIN}",
-    "predict-priors --level low -w ws --workers 0", "evaluate -w ws --device cpu --task avss --prior oracle --audio noise",
-)  # fmt: skip
+    *STATUS,
+    "extract-audio -w ws --overwrite --workers 0",
+    SCORE,
+    DRAW,
+    f"train-avs --seed 1 {TRAIN}",
+    MASKS[0],
+    MASKS[1],
+    "predict-priors -w ws --device cpu --overwrite",
+    f"train-avss --seed 1 --prior predicted {TRAIN}",
+    "predict-priors --level low -w ws --workers 0",
+    "evaluate -w ws --device cpu --task avss --prior oracle --audio noise",
+)
 
 KINDS = {
-    "jpg": Kind((Target("semantic/v1m/*/frames/*.jpg", SEMANTIC), Target("own/*/frames/*.jpg", OWN)), fuzz_bytes.OWN["jpg"]),
+    "jpg": Kind(
+        (Target("semantic/v1m/*/frames/*.jpg", SEMANTIC), Target("own/*/frames/*.jpg", OWN)), fuzz_bytes.OWN["jpg"]
+    ),
     "png": Kind(
         (
             Target("semantic/v1m/*/labels_rgb/*.png", SEMANTIC),
@@ -77,9 +87,7 @@ KINDS = {
         ),
         fuzz_bytes.OWN["png"],
     ),
-    "wav": Kind(
-        (Target("semantic/v1m/*/audio.wav", SEMANTIC), Target("own/*/audio.wav", OWN)), fuzz_bytes.OWN["wav"]
-    ),
+    "wav": Kind((Target("semantic/v1m/*/audio.wav", SEMANTIC), Target("own/*/audio.wav", OWN)), fuzz_bytes.OWN["wav"]),
     "mp4": Kind((Target("video.mp4", (WATCH,)),), fuzz_bytes.OWN["mp4"]),
     "csv": Kind(
         (
@@ -104,11 +112,18 @@ KINDS = {
     "h5": Kind(
         (
             Target("ws/clips.h5", CLIPS),
-            Target("ws/audio.h5", (*STATUS, SCORE, DRAW, f"train-avs --seed 1 {TRAIN}", "extract-audio -w ws --workers 0")),
+            Target(
+                "ws/audio.h5", (*STATUS, SCORE, DRAW, f"train-avs --seed 1 {TRAIN}", "extract-audio -w ws --workers 0")
+            ),
             Target(
                 "ws/priors/predicted.h5",
-                (*STATUS, f"train-avss --seed 1 --prior predicted {TRAIN}", "predict-priors -w ws --device cpu",
-                 "evaluate -w ws --device cpu --task avss", "evaluate -w ws --device cpu --prior ws/priors/predicted.h5"),
+                (
+                    *STATUS,
+                    f"train-avss --seed 1 --prior predicted {TRAIN}",
+                    "predict-priors -w ws --device cpu",
+                    "evaluate -w ws --device cpu --task avss",
+                    "evaluate -w ws --device cpu --prior ws/priors/predicted.h5",
+                ),
             ),
         ),
         fuzz_binary.H5,
@@ -117,7 +132,9 @@ KINDS = {
         (
             Target(f"{AVS}/model.safetensors", (SCORE, WATCH, START + f"{AVS}/model.safetensors", STATUS[0])),
             Target(f"{AVSS}/model.safetensors", (WATCH, "evaluate -w ws --device cpu --task avss")),
-            Target("weights/released.safetensors", (IMPORT.format(".safetensors"), START + "weights/released.safetensors")),
+            Target(
+                "weights/released.safetensors", (IMPORT.format(".safetensors"), START + "weights/released.safetensors")
+            ),
             Target("last.safetensors", (f"train-avs --config {AVS}/config.json --resume -w ws --device cpu",)),
         ),
         fuzz_binary.SAFETENSORS,
@@ -126,10 +143,14 @@ KINDS = {
         (
             Target(
                 "weights/released.pth",
-                (IMPORT.format(".pth"), IMPORT.format(".pth"), START + "weights/released.pth",
-                 "extract-audio -w ws --overwrite --workers 0 --encoder vggish --weights weights/released.pth",
-                 "visualize video.mp4 -w ws --device cpu --avs weights/released.pth",
-                 f"train-avs --seed 1 {TRAIN} --backbone-weights weights/released.pth"),
+                (
+                    IMPORT.format(".pth"),
+                    IMPORT.format(".pth"),
+                    START + "weights/released.pth",
+                    "extract-audio -w ws --overwrite --workers 0 --encoder vggish --weights weights/released.pth",
+                    "visualize video.mp4 -w ws --device cpu --avs weights/released.pth",
+                    f"train-avs --seed 1 {TRAIN} --backbone-weights weights/released.pth",
+                ),
             ),
         ),
         fuzz_binary.PTH,
@@ -143,5 +164,5 @@ KINDS = {
         ),
         (),
     ),
-}  # fmt: skip
+}
 OPTIONS = {".json": fuzz_text.OPTIONS, ".toml": fuzz_text.TOML}

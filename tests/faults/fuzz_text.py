@@ -14,14 +14,63 @@ import numpy as np
 
 Rng = np.random.Generator
 NAMES = (
-    "..", "../../etc", "/etc/passwd", "a/b", "C:\\x", "..\\..\\x", "a\0b", "\x1b[31mred\x1b[0m", "", " ", "x" * 300,
-    "x" * 140_000, "-rf", "$(touch owned)", "; touch owned", "ünïcödé 名前 🎻", "a b", "\u202eabc", "\ud800", "nul",
-    "[bold]x[/]", "%s{0}", "²", "٣", "1e999", "-1", "0", "9" * 400, "9" * 5000, "NaN", "test", "all", "None",
-)  # fmt: skip
+    "..",
+    "../../etc",
+    "/etc/passwd",
+    "a/b",
+    "C:\\x",
+    "..\\..\\x",
+    "a\0b",
+    "\x1b[31mred\x1b[0m",
+    "",
+    " ",
+    "x" * 300,
+    "x" * 140_000,
+    "-rf",
+    "$(touch owned)",
+    "; touch owned",
+    "ünïcödé 名前 🎻",
+    "a b",
+    "\u202eabc",
+    "\ud800",
+    "nul",
+    "[bold]x[/]",
+    "%s{0}",
+    "²",
+    "٣",
+    "1e999",
+    "-1",
+    "0",
+    "9" * 400,
+    "9" * 5000,
+    "NaN",
+    "test",
+    "all",
+    "None",
+)
 VALUES = (
-    None, True, False, 0, -1, 1, 0.5, 10**9, 2**63, 10**400, 1e308, math.nan, math.inf, -math.inf, "", [], {}, [[]],
-    {"a": {"b": []}}, [1, 2, 3], *NAMES,
-)  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    0.5,
+    10**9,
+    2**63,
+    10**400,
+    1e308,
+    math.nan,
+    math.inf,
+    -math.inf,
+    "",
+    [],
+    {},
+    [[]],
+    {"a": {"b": []}},
+    [1, 2, 3],
+    *NAMES,
+)
 
 
 def cells(rng: Rng, path: Path) -> None:
@@ -116,9 +165,23 @@ def _places(content: Any) -> Iterator[tuple[Any, Any]]:
 def json_forms(rng: Rng, path: Path) -> None:
     """Nested too deep, names twice, numbers too long, not a table at all."""
     forms = (
-        "[" * 100_000, '{"a":' * 50_000 + "1" + "}" * 50_000, "[" * 900 + "]" * 900, "9" * 5000, "-" + "9" * 5000, "NaN",
-        '{"a": 1, "a": 2}', "[]", '"text"', "null", "1e999", "{}", "[1, 2", '{"a": Infinity}', "true", '["\\ud800", "b"]',
-    )  # fmt: skip
+        "[" * 100_000,
+        '{"a":' * 50_000 + "1" + "}" * 50_000,
+        "[" * 900 + "]" * 900,
+        "9" * 5000,
+        "-" + "9" * 5000,
+        "NaN",
+        '{"a": 1, "a": 2}',
+        "[]",
+        '"text"',
+        "null",
+        "1e999",
+        "{}",
+        "[1, 2",
+        '{"a": Infinity}',
+        "true",
+        '["\\ud800", "b"]',
+    )
     path.write_text(forms[int(rng.integers(len(forms)))])
 
 
@@ -126,11 +189,29 @@ def toml_forms(rng: Rng, path: Path) -> None:
     """Values that only TOML has, or nesting too deep."""
     text = path.read_text()
     forms = (
-        "lr = nan", "lr = inf", "seed = 1979-05-27", "epochs = 07:32:00", "without = [[" * 3000, "[lr]\na = 1", "a.b.c = 1",
-        "preset = " + "[" * 5000, 'subset = "\\u0000"', "x" * 5 + "=" * 3, "epochs = 0x7fffffffffffffffffff", "lr = -0.0",
-        "[[epochs]]\n", 'device = "cuda:99"', "batch_clips = 1.5", "shuffle = 1", 'init_from = "/etc/passwd"',
-        'backbone = "local-dir:/etc"', "epochs = true", 'preset = ""', 'without = "masked-attention"', "without = [1, 2]",
-    )  # fmt: skip
+        "lr = nan",
+        "lr = inf",
+        "seed = 1979-05-27",
+        "epochs = 07:32:00",
+        "without = [[" * 3000,
+        "[lr]\na = 1",
+        "a.b.c = 1",
+        "preset = " + "[" * 5000,
+        'subset = "\\u0000"',
+        "x" * 5 + "=" * 3,
+        "epochs = 0x7fffffffffffffffffff",
+        "lr = -0.0",
+        "[[epochs]]\n",
+        'device = "cuda:99"',
+        "batch_clips = 1.5",
+        "shuffle = 1",
+        'init_from = "/etc/passwd"',
+        'backbone = "local-dir:/etc"',
+        "epochs = true",
+        'preset = ""',
+        'without = "masked-attention"',
+        "without = [1, 2]",
+    )
     form = forms[int(rng.integers(len(forms)))]
     name = form.split(" ")[0]
     kept = [line for line in text.splitlines() if not line.startswith(f"{name} =")]
