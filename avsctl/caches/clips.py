@@ -33,6 +33,7 @@ from avsctl.caches.header import (
     new_cache,
     open_cache,
     readable,
+    reopen_cache,
     set_text,
     write_header,
 )
@@ -265,7 +266,7 @@ class ClipCache:
 
     def _open(self) -> h5py.File:
         if self._file is None:
-            self._file = open_cache(self.path, "clips")
+            self._file = reopen_cache(self.path, "clips", self.fingerprint)
         return self._file
 
     def _slices(self, name: str, first: int, last: int) -> Iterator[bytes]:

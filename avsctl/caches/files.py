@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from avsctl.caches.space import is_full_disk
 from avsctl.errors import AvsctlError
 from avsctl.limits import MAX_TEXT
 
@@ -20,7 +21,7 @@ from avsctl.limits import MAX_TEXT
 def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it into place when the block ends without an error.
 
-    Raises: AvsctlError: If `path` exists and `overwrite` is off.
+    Raises: AvsctlError: If `path` exists and `overwrite` is off, or the disk is full.
     """
     if path.exists() and not overwrite:
         raise AvsctlError(f"{path} exists already. Add --overwrite to replace it.")
@@ -31,6 +32,13 @@ def whole_file(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(part, path)
+    except Exception as error:
+        if isinstance(error, AvsctlError) or not is_full_disk(error):
+            raise
+        raise AvsctlError(
+            f"The disk is full: {path} could not be written. What was finished is kept: make room, then run the same "
+            f"command again."
+        ) from None
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)

@@ -104,6 +104,18 @@ def open_cache(path: Path, kind: str) -> h5py.File:
     return file
 
 
+def reopen_cache(path: Path, kind: str, fingerprint: str) -> h5py.File:
+    """Open a finished cache again for its content, whose index was read before.
+
+    Raises: AvsctlError: As `open_cache`, and if another cache has taken its place since.
+    """
+    file = open_cache(path, kind)
+    if get_text(file, "fingerprint") != fingerprint:
+        file.close()
+        raise AvsctlError(f"{path} was replaced while this command was reading it. Run the same command again.")
+    return file
+
+
 @contextmanager
 def readable(path: Path, kind: str) -> Iterator[None]:
     """Turn what HDF5 and the parsers say of a damaged file into one clear line.

@@ -30,6 +30,7 @@ from avsctl.caches.header import (
     new_cache,
     open_cache,
     readable,
+    reopen_cache,
     set_text,
     write_header,
 )
@@ -119,7 +120,7 @@ class PriorCache:
         if position is None:
             raise AvsctlError(f"{self.path} has no prior for clip {uid}. Run 'avsctl predict-priors --overwrite'.")
         if self._file is None:
-            self._file = open_cache(self.path, "priors")
+            self._file = reopen_cache(self.path, "priors", self.fingerprint)
         with readable(self.path, "priors"):
             return self._file["maps"][self._first_frame[position] : self._first_frame[position + 1]]
 

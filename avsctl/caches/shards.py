@@ -9,13 +9,51 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 
 from avsctl.caches.files import hash_of, whole_file
+from avsctl.caches.locks import sole_writer
+from avsctl.caches.space import check_space
+from avsctl.errors import AvsctlError
+
+
+@contextmanager
+def making(
+    target: Path, plan: Mapping[str, Any], items: int, per_shard: int = 8, *, item_bytes: float, final_share: float = 1
+) -> Iterator[Shards]:
+    """Give the shards of a cache to its only writer, and remove them when the block ends without an error.
+
+    Args:
+        item_bytes: about what one item takes in a shard, rather less than more.
+        final_share: size of the finished cache in that of all its shards.
+    Raises: AvsctlError: If another process is making the cache, or it would not fit on the disk.
+    """
+    with sole_writer(target):
+        shards = Shards(target, plan, items, per_shard)
+        missing = sum(len(shards.range(shard)) for shard in shards.missing())
+        check_space(target.parent, int(item_bytes * (missing + final_share * items)), f"{target.name}")
+        yield shards
+        shutil.rmtree(shards.home, ignore_errors=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove the shards of a finished cache: a kill can come between its last byte and their removal."""
+    if _home(target).exists():
+        # Another command may be making the cache anew, or the folder be read-only: no harm in either.
+        with suppress(AvsctlError, OSError), sole_writer(target):
+            shutil.rmtree(_home(target))
+
+
+def _home(target: Path) -> Path:
+    return target.with_name(f".{target.name}.shards")
 
 
 class Shards:
@@ -29,9 +67,10 @@ class Shards:
     """
 
     def __init__(self, target: Path, plan: Mapping[str, Any], items: int, per_shard: int = 8):
+        self.target = target
         self.items = items
         self.per_shard = per_shard
-        self.home = target.with_name(f".{target.name}.shards")
+        self.home = _home(target)
         self.folder = self.home / hash_of(json.dumps(dict(plan), sort_keys=True, default=str), str(per_shard))
 
     def __len__(self) -> int:
@@ -55,16 +94,32 @@ class Shards:
         with whole_file(self.path(shard)) as part, part.open("wb") as handle:
             np.savez(handle, **arrays)  # type: ignore[arg-type] # to mypy, a name could be savez's own option
 
+    @contextmanager
+    def open(self, shard: int) -> Iterator[NpzFile]:
+        """The arrays of a shard, each under `<place in the shard>/<name>`.
+
+        Raises: AvsctlError: If the shard is damaged, which is removed then.
+        """
+        path = self.path(shard)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                yield arrays
+        except (zipfile.BadZipFile, zlib.error, KeyError, OSError, ValueError, EOFError) as error:
+            path.unlink(missing_ok=True)
+            raise AvsctlError(
+                f"{path}, a part of {self.target.name}, was damaged ({error}) and is removed. Run the same command "
+                f"again: it makes only this part anew."
+            ) from None
+
     def read(self) -> Iterator[dict[str, np.ndarray]]:
-        """Yield all items in index order."""
+        """Yield all items in index order.
+
+        Raises: AvsctlError: If a shard is damaged.
+        """
         for shard in range(len(self)):
             items: list[dict[str, np.ndarray]] = [{} for _ in self.range(shard)]
-            with np.load(self.path(shard), allow_pickle=False) as arrays:
+            with self.open(shard) as arrays:
                 for key in arrays.files:
                     number, name = key.split("/", 1)
                     items[int(number)][name] = arrays[key]
             yield from items
-
-    def remove(self) -> None:
-        """Delete the shards of this cache, of any plan."""
-        shutil.rmtree(self.home, ignore_errors=True)

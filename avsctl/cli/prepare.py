@@ -122,7 +122,7 @@ def synthetic(
         seed=seed,
         size=size,
         workers=processes,
-        track=lambda items: track(items, "drawing clips"),
+        track=track,
     )
     _read(open_dataset(root), workspace, overwrite=overwrite, workers=workers, as_json=as_json)
 

@@ -11,6 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from avsctl.caches.space import readable_bytes
 from avsctl.cli._console import out
 from avsctl.cli._options import command, json_option
 from avsctl.workspace import Workspace
@@ -32,14 +33,14 @@ def command(workspace: Workspace, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(content, indent=1))
         return
-    _say(f"workspace {content['workspace']}: {_bytes(content['bytes'])}")
+    _say(f"workspace {content['workspace']}: {readable_bytes(content['bytes'])}")
     _show_clips(content["clips"])
     _show_audio(content["audio"])
     _show_priors(content["priors"])
     _show_runs(content["runs"])
     _show_reports(content["reports"])
     for name, size in content["unfinished"].items():
-        _say(f"{name} is half made ({_bytes(size)} so far); its command goes on from there")
+        _say(f"{name} is half made ({readable_bytes(size)} so far); its command goes on from there")
     _say("next: " + "   or   ".join(content["next"]))
 
 
@@ -49,7 +50,7 @@ def _show_clips(clips: dict[str, Any] | None) -> None:
         return
     _say(
         f"clips: {clips['clips']:,} with {clips['frames']:,} frames, {clips['classes']} classes, {clips['label_kind']} "
-        f"labels, {_bytes(clips['bytes'])} ({clips['path']})"
+        f"labels, {readable_bytes(clips['bytes'])} ({clips['path']})"
     )
     counts: dict[str, list[str]] = defaultdict(list)
     for name, count in clips["counts"].items():
@@ -65,7 +66,7 @@ def _show_audio(audio: dict[str, Any] | None) -> None:
         return
     _say(
         f"audio: {audio['encoder']}, {audio['dim']} numbers for each of {audio['rows']:,} frames, "
-        f"{_bytes(audio['bytes'])}{_misfit(audio)} ({audio['path']})"
+        f"{readable_bytes(audio['bytes'])}{_misfit(audio)} ({audio['path']})"
     )
 
 
@@ -79,7 +80,7 @@ def _show_priors(priors: list[dict[str, Any]]) -> None:
         tested = {name.rsplit("/", 1)[0]: miou for name, miou in prior["accuracy"].items() if name.endswith("/test")}
         accuracy = ", ".join(f"{subset} {_percent(miou)}" for subset, miou in tested.items() if miou is not None)
         _say(
-            f"prior {prior['name']}: {prior['origin']}, {_bytes(prior['bytes'])}{_misfit(prior)}"
+            f"prior {prior['name']}: {prior['origin']}, {readable_bytes(prior['bytes'])}{_misfit(prior)}"
             + (f"; test mIoU {accuracy}" if accuracy else "")
         )
 
@@ -96,7 +97,7 @@ def _show_runs(runs: list[dict[str, Any]]) -> None:
         best = run["best"] or {}
         state = "complete" if run["complete"] else f"unfinished, {run['epoch']} of {run['epochs']} epochs"
         scores = (str(best.get("epoch", "")), _percent(best.get("miou")), _percent(best.get("f_score")))
-        table.add_row(run["task"], escape(run["name"]), state, *scores, _bytes(run["bytes"]))
+        table.add_row(run["task"], escape(run["name"]), state, *scores, readable_bytes(run["bytes"]))
     out.print(table)
     for run in runs:
         if run.get("resume"):
@@ -140,11 +141,6 @@ def _misfit(cache: dict[str, Any]) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f}"
-
-
-def _bytes(count: int) -> str:
-    power = min(max(len(str(count)) - 1, 0) // 3, 4)
-    return f"{count / 1000**power:.{min(power, 1)}f} {('B', 'KB', 'MB', 'GB', 'TB')[power]}"
 
 
 def _say(text: str) -> None:

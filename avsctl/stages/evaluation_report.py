@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from avsctl.caches.files import hash_of, whole_file, write_json
+from avsctl.caches.locks import sole_writer
 from avsctl.errors import AvsctlError
 from avsctl.metrics import BinaryScores, SemanticScores
 from avsctl.metrics.accumulate import ClipScore
@@ -74,13 +75,17 @@ def per_class(scores: SemanticScores, subsets: Sequence[str], classes: Sequence[
 def write_report(folder: Path, name: str, content: dict[str, Any], scores: BinaryScores | SemanticScores) -> Report:
     """Write `<name>.clips.csv`, for classes `<name>.csv` and `<name>.confusion.csv`, and last the JSON."""
     path = folder / f"{name}.json"
-    _write_csv(path.with_suffix(".clips.csv"), PER_CLIP, (_clip_row(clip) for clip in scores.per_clip()))
-    if "per_class" in content:
-        tables = content["per_class"].items()
-        rows = ([subset, *row.values()] for subset, table in tables for row in table)
-        _write_csv(path.with_suffix(".csv"), ("subset", "index", "class", *PER_CLASS), rows)
-        _write_csv(path.with_suffix(".confusion.csv"), CONFUSION, _confusion_rows(scores, list(content["per_class"])))
-    return Report(write_json(path, content), content)
+    with sole_writer(path, wait=True):  # the files of one report belong together
+        _write_csv(path.with_suffix(".clips.csv"), PER_CLIP, (_clip_row(clip) for clip in scores.per_clip()))
+        if isinstance(scores, SemanticScores):
+            _write_classes(path, content["per_class"], scores)
+        return Report(write_json(path, content), content)
+
+
+def _write_classes(path: Path, tables: Mapping[str, list[dict]], scores: SemanticScores) -> None:
+    rows = ([subset, *row.values()] for subset, table in tables.items() for row in table)
+    _write_csv(path.with_suffix(".csv"), ("subset", "index", "class", *PER_CLASS), rows)
+    _write_csv(path.with_suffix(".confusion.csv"), CONFUSION, _confusion_rows(scores, list(tables)))
 
 
 def _confusion_rows(scores: SemanticScores, subsets: Sequence[str]) -> Iterable[list[Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 from avsctl.caches.audio import AudioCache, assemble_audio
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of
-from avsctl.caches.shards import Shards
+from avsctl.caches.shards import Shards, making, remove_leftovers
 from avsctl.data.media import decode_sound
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
@@ -20,6 +20,7 @@ from avsctl.progress import Track, silent
 from avsctl_models.audio.encoders import ENCODERS, AudioEncoder, encoder
 
 CLIPS_PER_SHARD = 16
+DIMENSIONS = {"vggish": 128, "logmel": 128, "yamnet": 1024}
 
 
 def extract_audio(
@@ -52,22 +53,22 @@ def extract_audio(
     plan = {"clips": cache.fingerprint, "encoder": made, "weights": _hash_file(weights), "pca": _hash_file(pca)}
     if out.exists() and not overwrite:
         _check_same(out, plan)
+        remove_leftovers(out)
         return out
-    shards = Shards(out, plan, len(cache), CLIPS_PER_SHARD)
-    missing = shards.missing()
-    job = _Embedding(cache, encoder_name, weights, pca, shards)
-    for _ in track(spread(job, missing, workers), "sound", len(missing)):
-        pass
-    assemble_audio(
-        out,
-        shards.read,
-        uids=cache.uids,
-        encoder=made,
-        inputs={"clips": cache.fingerprint},
-        options=plan,
-    )
-    shards.remove()
-    return out
+    item_bytes = 4 * DIMENSIONS[encoder_name] * int(cache.first_frame[-1]) / len(cache)
+    with making(out, plan, len(cache), CLIPS_PER_SHARD, item_bytes=item_bytes) as shards:
+        missing = shards.missing()
+        job = _Embedding(cache, encoder_name, weights, pca, shards)
+        for _ in track(spread(job, missing, workers), "sound", len(missing)):
+            pass
+        return assemble_audio(
+            out,
+            shards.read,
+            uids=cache.uids,
+            encoder=made,
+            inputs={"clips": cache.fingerprint},
+            options=plan,
+        )
 
 
 def check_encoder(name: str, weights: Path | None) -> None:

@@ -27,7 +27,7 @@ from avsctl.errors import AvsctlError
 from avsctl.limits import MAX_FILE
 from avsctl.pictures import open_picture
 from avsctl.progress import Track, silent
-from avsctl.stages.prior_assembly import assemble, is_up_to_date, prior_item
+from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +73,13 @@ def import_masks(
     }
     if is_up_to_date(out, plan, overwrite):
         return out
-    shards = Shards(out, plan, len(order))
-    job = _Import(cache, order, files, size, binary_labels, shards)
-    missing = shards.missing()
-    peak = max(track(spread(job, missing, workers), "reading masks", total=len(missing)), default=255)
-    if peak == 1:
-        log.warning("No mask in %s is brighter than 1 of 255, so that all is silent: sounding must be 255.", masks)
-    return assemble(out, shards, cache, order, origin="masks", plan=plan, track=track)
+    with making_priors(out, plan, cache, order, size) as shards:
+        job = _Import(cache, order, files, size, binary_labels, shards)
+        missing = shards.missing()
+        peak = max(track(spread(job, missing, workers), "reading masks", total=len(missing)), default=255)
+        if peak == 1:
+            log.warning("No mask in %s is brighter than 1 of 255, so that all is silent: sounding must be 255.", masks)
+        return assemble(out, shards, cache, order, origin="masks", plan=plan, track=track)
 
 
 def clip_masks(root: Path, subset: str, uid: str, count: int) -> list[Path]:

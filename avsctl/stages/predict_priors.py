@@ -20,7 +20,7 @@ from avsctl.errors import AvsctlError
 from avsctl.inference import class_maps, sounding_probability
 from avsctl.progress import Track, silent
 from avsctl.stages.inputs import load_run
-from avsctl.stages.prior_assembly import assemble, is_up_to_date, prior_item
+from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Run, Workspace
 
@@ -111,11 +111,11 @@ def predict_priors(
     if is_up_to_date(out, plan, overwrite):
         return out
     job = _Prediction(clips, audio, order, size, binary_labels, precision, workers)
-    shards = Shards(out, plan, len(order))
-    todo = [item for shard in shards.missing() for item in shards.range(shard)]
-    for _ in track(job.write(shards, todo, routes, served, target), "stage 1", total=len(todo)):
-        pass
-    return assemble(out, shards, clips, order, origin="predicted", plan=plan, track=track)
+    with making_priors(out, plan, clips, order, size) as shards:
+        todo = [item for shard in shards.missing() for item in shards.range(shard)]
+        for _ in track(job.write(shards, todo, routes, served, target), "stage 1", total=len(todo)):
+            pass
+        return assemble(out, shards, clips, order, origin="predicted", plan=plan, track=track)
 
 
 @dataclass(frozen=True)

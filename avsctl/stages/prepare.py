@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import numpy as np
 
 from avsctl.caches.clips import ClipCache, assemble_clips
 from avsctl.caches.files import hash_of, write_json
-from avsctl.caches.shards import Shards
+from avsctl.caches.shards import Shards, making, remove_leftovers
 from avsctl.data.layouts import Dataset, Entry
 from avsctl.data.media import BrokenClip
 from avsctl.data.workers import spread
@@ -61,14 +60,21 @@ def prepare(
         "content": hash_of(json.dumps(dataset.classes), *(dataset.listing(entry) for entry in entries)),
     }
     plan = {"layout": dataset.name, "classes": dataset.classes, "entries": [asdict(entry) for entry in entries]}
-    shards = Shards(out, plan, len(entries))
     if out.exists() and not overwrite:
         _check_up_to_date(out, options, skip_broken)
-        shards.remove()
+        remove_leftovers(out)
         return out
-    job = _Reading(dataset, entries, shards, skip_broken)
-    _read_missing(job, workers, track)
-    return _assemble(job, out, options, track)
+    with making(out, plan, len(entries), item_bytes=_bytes_of_clip(dataset, entries)) as shards:
+        job = _Reading(dataset, entries, shards, skip_broken)
+        _read_missing(job, workers, track)
+        return _assemble(job, out, options, track)
+
+
+def _bytes_of_clip(dataset: Dataset, entries: Sequence[Entry]) -> float:
+    """About what a clip's files take, from some of them."""
+    some = entries[:: max(1, len(entries) // 100)]
+    files = (path for entry in some for path in dataset.files(entry))
+    return 0.9 * sum(path.stat().st_size for path in files if path.is_file()) / len(some)
 
 
 @dataclass(frozen=True)
@@ -104,19 +110,19 @@ class _Reading:
         """Whether a written shard still says what the files say, and skipped none of them."""
         numbers = self.shards.range(shard)
         try:
-            with np.load(self.shards.path(shard), allow_pickle=False) as arrays:
+            with self.shards.open(shard) as arrays:
                 return all(
                     str(arrays[f"{i}/listing"]) == self.dataset.listing(self.entries[number], times=True)
                     for i, number in enumerate(numbers)
                 )
-        except (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile):
+        except AvsctlError:
             return False
 
     def notes(self) -> tuple[list[dict[str, str]], np.ndarray]:
         """What was skipped, and how many labels held foreign colours and greys, without reading the pictures."""
         skipped, odd = [], np.zeros(2, int)
         for shard in range(len(self.shards)):
-            with np.load(self.shards.path(shard), allow_pickle=False) as arrays:
+            with self.shards.open(shard) as arrays:
                 names = set(arrays.files)
                 for i in range(len(self.shards.range(shard))):
                     if f"{i}/skipped" in names:
@@ -157,7 +163,7 @@ def _read_missing(job: _Reading, workers: int | None, track: Track) -> None:
     shards = job.shards
     for shard in range(len(shards)):
         if shards.path(shard).exists() and not job.reusable(shard):
-            shards.path(shard).unlink()
+            shards.path(shard).unlink(missing_ok=True)
     missing = shards.missing()
     clips = sum(len(shards.range(shard)) for shard in missing)
     if clips < shards.items:
@@ -190,7 +196,6 @@ def _assemble(job: _Reading, out: Path, options: dict[str, Any], track: Track) -
         write_json(skipped_list(out), skipped)
     else:
         skipped_list(out).unlink(missing_ok=True)
-    job.shards.remove()
     if odd[0]:
         log.info("%d labels hold colours outside the palette; those pixels are background.", odd[0])
     if odd[1]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ import numpy as np
 
 from avsctl.caches.clips import SPLITS, ClipCache
 from avsctl.caches.priors import PriorCache, assemble_priors
-from avsctl.caches.shards import Shards
+from avsctl.caches.shards import Shards, making, remove_leftovers
 from avsctl.errors import AvsctlError
 from avsctl.metrics.binary import frame_iou
 from avsctl.progress import Track, silent
 
 log = logging.getLogger(__name__)
+
+COMPRESSED = 0.02
+"""Size of compressed maps in that of the maps; masks with few shades come down to this, predictions to 0.1."""
 
 
 def prior_item(maps: np.ndarray, labels: np.ndarray, labelled: np.ndarray) -> dict[str, np.ndarray]:
@@ -63,8 +67,18 @@ def is_up_to_date(out: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
         raise AvsctlError(
             f"{out} was made with another {', '.join(differs)}. Add --overwrite to make it again, or choose --out."
         )
+    remove_leftovers(out)
     log.info("%s is up to date.", out)
     return True
+
+
+def making_priors(
+    out: Path, plan: Mapping[str, Any], clips: ClipCache, indices: Sequence[int], size: int
+) -> AbstractContextManager[Shards]:
+    """The shards of a prior cache of the clips `indices`, with maps of side `size`, for its only writer."""
+    frames = sum(clips.frame_count(clip) for clip in indices)
+    item_bytes = frames * size**2 / len(indices)
+    return making(out, plan, len(indices), item_bytes=item_bytes, final_share=COMPRESSED)
 
 
 def assemble(
@@ -77,13 +91,13 @@ def assemble(
     plan: Mapping[str, Any],
     track: Track = silent,
 ) -> Path:
-    """Put the shards together, with the accuracy found in them, and remove them.
+    """Put the shards together, with the accuracy found in them.
 
     Args:
         indices: the clips of `clips`, in the order of the shards' items.
         plan: what the cache was made from and how; `plan["clips"]` is the fingerprint of `clips`.
     """
-    assemble_priors(
+    return assemble_priors(
         out,
         lambda: track(shards.read(), f"writing {out.name}", total=len(indices)),
         uids=[clips.uids[clip] for clip in indices],
@@ -92,14 +106,12 @@ def assemble(
         inputs={"clips": clips.fingerprint},
         options=plan,
     )
-    shards.remove()
-    return out
 
 
 def _ious(shards: Shards) -> Iterator[np.ndarray]:
     """The scores of all items in order, without reading the maps."""
     for shard in range(len(shards)):
-        with np.load(shards.path(shard), allow_pickle=False) as arrays:
+        with shards.open(shard) as arrays:
             yield from (arrays[f"{i}/iou"] for i in range(len(shards.range(shard))))
 
 

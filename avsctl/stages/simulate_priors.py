@@ -20,7 +20,7 @@ from avsctl.data.simulated_priors import SimulatedFrame
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
-from avsctl.stages.prior_assembly import assemble, is_up_to_date, prior_item
+from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item
 
 log = logging.getLogger(__name__)
 
@@ -84,12 +84,12 @@ def simulate_priors(
     truth = _Truth(cache, seed, size, binary_labels)
     severities = calibrate(truth, order, miou, workers=workers, track=track)
     plan["severities"] = {"/".join(group): severity for group, severity in severities.items()}
-    shards = Shards(out, plan, len(order))
-    missing = shards.missing()
-    job = _Drawing(truth, order, severities, shards)
-    for _ in track(spread(job, missing, workers), "drawing priors", total=len(missing)):
-        pass
-    assemble(out, shards, cache, order, origin=origin, plan=plan, track=track)
+    with making_priors(out, plan, cache, order, size) as shards:
+        missing = shards.missing()
+        job = _Drawing(truth, order, severities, shards)
+        for _ in track(spread(job, missing, workers), "drawing priors", total=len(missing)):
+            pass
+        assemble(out, shards, cache, order, origin=origin, plan=plan, track=track)
     _report_misses(out, miou)
     return out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import read_json, write_json
 from avsctl.caches.header import check_made_from
+from avsctl.caches.locks import sole_writer
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import ClipSamples, PriorSource, loader
 from avsctl.errors import AvsctlError
@@ -66,19 +68,36 @@ def train(
         overwrite: start again where a run of this name is.
         workers: processes that read clips; 0 reads in this one.
     Returns: the run's folder.
-    Raises: AvsctlError: If a cache is missing or doesn't fit, or a run of this name is there already.
+    Raises: AvsctlError: If a cache is missing or doesn't fit, a run of this name and other options is there already,
+        or another process is training it.
     """
     clips, audio = ClipCache(workspace.clips), AudioCache(workspace.audio)
     check_made_from(audio.path, audio.header["inputs"], "clips", clips.fingerprint)
     target = choose_device(device)
     prior = training_prior(workspace, config, clips)
     chosen = {split: clips.select(split=split, subset=config.subset) for split in ("train", "val")}
-    folder = _claim(workspace.run_folder(config.task, config.run_name), config, resume, overwrite)
-    if folder is None:
-        return workspace.run_folder(config.task, config.run_name)
+    folder = workspace.run_folder(config.task, config.run_name)
+    with sole_writer(folder):
+        if _claim(folder, config, resume, overwrite) is not None:
+            model = build_model(config, clips, audio).to(target)
+            trainer = _trainer(model, config, folder, clips, audio, prior, chosen, workers, checkpoint_minutes, track)
+            trainer.run(resume=trainer.last.exists())
+    return folder
 
-    model = build_model(config, clips, audio).to(target)
-    settings = {
+
+def _trainer(
+    model: SegmentationModel,
+    config: TrainConfig,
+    folder: Path,
+    clips: ClipCache,
+    audio: AudioCache,
+    prior: PriorSource | None,
+    chosen: Mapping[str, Sequence[int]],
+    workers: int,
+    checkpoint_minutes: float,
+    track: Track,
+) -> Trainer:
+    settings: dict[str, Any] = {
         "task": config.task,
         "image_size": model.image_size,
         "binary_labels": config.binary_labels,
@@ -91,7 +110,7 @@ def train(
     def commit(position: Position) -> None:
         _write_record(folder, record, config, position, time.time() - started)
 
-    trainer = Trainer(
+    return Trainer(
         model,
         ClipSamples(
             clips,
@@ -111,8 +130,6 @@ def train(
         checkpoint_minutes=checkpoint_minutes,
         track=track,
     )
-    trainer.run(resume=trainer.last.exists())
-    return folder
 
 
 def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> SegmentationModel:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avsctl.caches.files import read_json, sync_folder
+from avsctl.caches.locks import sole_writer
 from avsctl.errors import AvsctlError
 from avsctl.stages.visualize_models import Checkpoint
 
@@ -89,25 +90,32 @@ def whole_outputs(out: Path, name: str, old: Sequence[Path]) -> Iterator[Path]:
         out: made if it is missing, and removed again if the block fails.
         name: of the work, for the hidden folder.
         old: files and folders to remove just before. A JSON is moved last: it says that all is there.
+    Raises: AvsctlError: If another process is doing this very work.
     """
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    out.mkdir(parents=True, exist_ok=True)
-    hidden = out / f".{name}.{os.getpid()}.part"
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir()
     try:
-        yield hidden
-        for path in old:
-            _remove(path)
-        for path in sorted(hidden.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
-            os.replace(path, out / path.name)
-        made = []
-        sync_folder(out)
+        with sole_writer(out / name), _hidden_folder(out, name) as hidden:
+            yield hidden
+            for path in old:
+                _remove(path)
+            for path in sorted(hidden.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
+                os.replace(path, out / path.name)
+            made = []
+            sync_folder(out)
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
+
+
+@contextmanager
+def _hidden_folder(out: Path, name: str) -> Iterator[Path]:
+    hidden = out / f".{name}.{os.getpid()}.part"
+    hidden.mkdir()
+    try:
+        yield hidden
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:

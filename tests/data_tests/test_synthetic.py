@@ -161,8 +161,8 @@ def test_options_out_of_range_are_refused_before_anything_is_written(tmp_path, o
 def test_progress_sees_every_clip(tmp_path):
     seen = []
 
-    def track(clips):
-        seen.append(len(clips))
+    def track(clips, description, total):
+        seen.append(total)
         return iter(clips)
 
     generate(tmp_path / "set", clips={("v1s", "test"): 2}, size=32, track=track)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import multiprocessing
 import os
 import shutil
 import wave
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ...caches.locks import sole_writer
 from ...errors import AvsctlError
+from ...progress import Track, silent
 from ..palette import CLASS_NAMES, index_to_colours
+from ..workers import spread
 from .scenes import SECONDS, Scene, plan_scene, render_frames, render_sound
 from .sounds import SAMPLE_RATE
 
@@ -35,8 +36,6 @@ DEFAULT_COUNTS: dict[tuple[str, str], int] = {
     ("v2", "train"): 80, ("v2", "val"): 16, ("v2", "test"): 24,
 }  # fmt: skip
 """Clips per AVSBench subset and split: 528 clips, 3,240 frames."""
-
-Track = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def generate(
     seed: int = 0,
     size: int | tuple[int, int] = 160,
     workers: int = 1,
-    track: Track = iter,
+    track: Track = silent,
 ) -> Path:
     """Draw and synthesise clips into a folder laid out as AVSBench-semantic.
 
@@ -104,8 +103,7 @@ def generate(
         clips: number of clips of each ("v1s" | "v1m" | "v2", "train" | "val" | "test").
         seed: at least 0.
         size: of the frames in pixels, one number or width and height, 32 to 2048.
-        workers: processes that draw.
-        track: wraps the list of clips to show progress.
+        workers: processes that draw; `track` shows the clips done.
     Returns: `root`.
     Raises: AvsctlError: If an option is out of range, or root holds something else.
     """
@@ -113,6 +111,14 @@ def generate(
     _check_options(clips, seed, sides, workers)
     width, height = sides
     root = Path(root)
+    with sole_writer(root):
+        return _generate(root, clips, seed, (width, height), workers, track)
+
+
+def _generate(
+    root: Path, clips: Mapping[tuple[str, str], int], seed: int, size: tuple[int, int], workers: int, track: Track
+) -> Path:
+    width, height = size
     _claim(root, {"generator": GENERATOR, "seed": seed, "size": [width, height], "clips": _by_subset(clips)})
     todo = [
         _Clip(subset, split, number, seed, (width, height))
@@ -120,7 +126,7 @@ def generate(
         for split in SPLITS
         for number in range(clips.get((subset, split), 0))
     ]
-    rows = list(_make_all(root, todo, workers, track))
+    rows = _make_all(root, todo, workers, track)
     one_based = {name: i for i, name in enumerate(CLASS_NAMES, start=1)}
     _write(root / "label2idx.json", json.dumps(one_based, indent=4))
     table = io.StringIO()
@@ -167,26 +173,28 @@ def _claim(root: Path, config: dict[str, Any]) -> None:
                 "repeat those, give another folder, or delete this one."
             )
         return
-    if root.exists() and any(root.iterdir()):
+    if root.exists() and any(path.name != f"{RECORD}.part" for path in root.iterdir()):
         raise AvsctlError(f"{root} holds files that are not a synthetic set; give a new or empty folder.")
     root.mkdir(parents=True, exist_ok=True)
     _write(record, json.dumps(config, indent=2) + "\n")
 
 
-def _make_all(root: Path, clips: list[_Clip], workers: int, track: Track) -> Iterator[dict[str, Any]]:
-    """Make every clip that is missing; gives the rows of metadata.csv in the order of `clips`."""
-    if workers == 1:
-        for clip in track(clips):
-            yield _make_clip(root, clip)
-        return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(_make_clip, root, clip) for clip in clips]
-        try:
-            for future in track(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _make_all(root: Path, clips: list[_Clip], workers: int, track: Track) -> list[dict[str, Any]]:
+    """Make every clip that is missing; returns the rows of metadata.csv in the order of `clips`."""
+    made = spread(_Drawing(root, clips), range(len(clips)), workers)
+    rows = dict(track(made, "drawing clips", len(clips)))
+    return [rows[number] for number in range(len(clips))]
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """Draws one clip; what a worker process holds."""
+
+    root: Path
+    clips: list[_Clip]
+
+    def __call__(self, number: int) -> tuple[int, dict[str, Any]]:
+        return number, _make_clip(self.root, self.clips[number])
 
 
 def _make_clip(root: Path, clip: _Clip) -> dict[str, Any]:
