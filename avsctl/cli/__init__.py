@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "Score runs on a split, with any prior and any change of the sound.",
     "experiment": "Run one of the paper's experiments, and write its table.",
     "visualize": "Draw the sounding objects over a video, with its sound.",
+    "report": "Write one page to see, hear and compare what the runs do.",
     "weights": "List released weights, and fetch them by name.",
     "import-weights": "Convert released weights, and show what matched.",
     "status": "Show what the workspace holds and what to run next.",
@@ -54,6 +55,7 @@ def cli() -> None:
     avsctl train-avss             stage 2: what
     avsctl evaluate --split test
     avsctl visualize video.mp4
+    avsctl report                 all of it on one page, with clips to play
 
     Every command works in one workspace folder (--workspace, default: here) with fixed names.
     """

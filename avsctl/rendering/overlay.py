@@ -118,13 +118,18 @@ def draw_heat(rgb: np.ndarray, probability: np.ndarray) -> np.ndarray:
     grey = rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     base = (0.5 * rgb + 0.5 * grey[..., None]) * 0.55
     weight = (0.2 + 0.6 * p)[..., None]
-    steps = np.arange(256) / 255 * (len(_HEAT) - 1)
-    table = np.stack([np.interp(steps, np.arange(len(_HEAT)), _HEAT[:, c]) for c in range(3)], axis=1)
-    heat = table.astype(np.float32)[(p * 255).astype(np.uint8)]
+    heat = heat_colours()[(p * 255).astype(np.uint8)]
     drawn = (base * (1 - weight) + heat * weight).astype(np.uint8)
     if p.max() > 0.5 >= p.min():
         drawn[_edges((p > 0.5).astype(np.uint8), _line_width(rgb.shape[:2]))[0]] = 255
     return drawn
+
+
+def heat_colours() -> np.ndarray:
+    """(256, 3) float32 in 0..255: the colour of each probability from 0 to 1."""
+    steps = np.arange(256) / 255 * (len(_HEAT) - 1)
+    table = np.stack([np.interp(steps, np.arange(len(_HEAT)), _HEAT[:, c]) for c in range(3)], axis=1)
+    return table.astype(np.float32)
 
 
 def interpolate_masks(
