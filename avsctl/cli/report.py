@@ -67,7 +67,8 @@ def command(workspace: Workspace, as_json: bool, overwrite: bool, **options: Any
     the oracle, bars and confusion of the classes, and clips with their sound: frame, ground truth, prior and result.
     What is missing it names, with the command to run. Larger media lie beside the page in a folder (REPORT-media).
     """
-    from avsctl.stages.report import ReportConfig, report
+    from avsctl.stages.report import report
+    from avsctl.stages.report_gather import ReportConfig
 
     made = report(workspace, ReportConfig(**options), overwrite=overwrite, track=_console.track)
     if as_json:

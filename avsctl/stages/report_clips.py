@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from avsctl import __version__
 from avsctl.caches.audio import AudioCache
@@ -32,6 +31,7 @@ from avsctl.stages.inputs import load_run
 from avsctl.stages.report_runs import RunFacts
 from avsctl.stages.report_scores import ClipScores
 from avsctl.training.devices import choose_device
+from avsctl_models import SegmentationModel
 
 SOUNDING_COLOURS = np.array([[0, 0, 0], [255, 128, 0]], np.uint8)
 MIN_AREA = 0.001
@@ -110,6 +110,10 @@ class Media:
         """What `clip.json` says."""
         return read_json(self.clip(clip) / "clip.json")
 
+    def files(self, clip: int) -> dict[str, bytes]:
+        """The contents of a clip's files, by name."""
+        return {name: (self.clip(clip) / name).read_bytes() for name in sorted(self.facts(clip)["files"])}
+
     def write(self, clip: int, files: Mapping[str, bytes], facts: dict[str, Any]) -> None:
         """Write a clip's folder, whole or not at all."""
         hidden = self.folder / f".{clip:06d}.{os.getpid()}.part"
@@ -155,20 +159,21 @@ def make_media(
     if not missing:
         return
     target = choose_device(device)
-    models = [load_run(panel.run.run, clips, audio, target) for panel in panels]
-    views = [
-        ClipSamples(clips, audio, missing, task=panel.run.task, image_size=model.image_size)
-        for panel, model in zip(panels, models, strict=True)
-    ]
+    shows = []
+    if audio is not None:
+        for panel in panels:
+            model = load_run(panel.run.run, clips, audio, target)
+            size = model.image_size
+            shows.append((panel, model, ClipSamples(clips, audio, missing, task=panel.run.task, image_size=size)))
     for number, clip in enumerate(missing):
         files, facts = _clip_files(clips, clip)
-        size = (facts["width"], facts["height"])
-        for place, (panel, model, view) in enumerate(zip(panels, models, views, strict=True)):
-            prior, result = _predict(panel, model, view[number], precision)
+        shown = (facts["width"], facts["height"])
+        for place, (panel, model, samples) in enumerate(shows):
+            prior, result = _predict(panel, model, samples[number], precision)
             if prior is not None:
-                files[f"prior-{place}.png"] = probability_strip(prior, size)
+                files[f"prior-{place}.png"] = probability_strip(prior, shown)
             colours = SOUNDING_COLOURS if panel.run.task == "avs" else vivid(clips.palette)
-            files[f"result-{place}.png"] = class_strip(list(result), colours, size)
+            files[f"result-{place}.png"] = class_strip(list(result), colours, shown)
             facts["results"].append([_areas(mask) for mask in result])
         media.write(clip, files, facts)
         yield clip
@@ -201,7 +206,9 @@ def _clip_files(clips: ClipCache, clip: int) -> tuple[dict[str, bytes], dict[str
     return files, facts
 
 
-def _predict(panel: Panel, model: nn.Module, clip: Batch, precision: str) -> tuple[np.ndarray | None, np.ndarray]:
+def _predict(
+    panel: Panel, model: SegmentationModel, clip: Batch, precision: str
+) -> tuple[np.ndarray | None, np.ndarray]:
     """The prior as bytes (T, p, p), None without one, and the decided classes (T, h, w)."""
     if panel.run.task == "avs":
         maps = class_maps(model, clip.frames, clip.audio, precision=precision)

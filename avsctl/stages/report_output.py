@@ -12,8 +12,6 @@ from avsctl.errors import AvsctlError
 from avsctl.rendering.report.page import MEDIA_MARK, media_element
 from avsctl.stages.report_clips import Media
 
-EMBED_BYTES = 8_000_000
-"""Media up to this size go into the page."""
 GENERATOR = '<meta name="generator" content="avsctl report">'
 _HEAD = 4096  # bytes of a page that hold its generator and fingerprint
 
@@ -34,8 +32,9 @@ def is_same(out: Path, fingerprint: str, media: Media | None, clips: Sequence[in
     head = _head(out) if out.is_file() else ""
     if f'content="{fingerprint}"' not in head:
         return False
-    beside = media is not None and f'content="{media.home.name}/{media.plan}/"' in head
-    return not beside or not media.missing(clips)
+    if media is None or f'content="{media.home.name}/{media.plan}/"' not in head:
+        return True
+    return not media.missing(clips)
 
 
 def write_page(out: Path, page: str, media: Media | None, clips: Sequence[int]) -> None:
@@ -43,9 +42,8 @@ def write_page(out: Path, page: str, media: Media | None, clips: Sequence[int]) 
     before, after = page.split(MEDIA_MARK)
     with whole_file(out) as part, part.open("w", encoding="utf-8", newline="\n") as handle:
         handle.write(before)
-        for clip in clips if media else ():
-            names = media.facts(clip)["files"]
-            handle.write(media_element(clip, {name: (media.clip(clip) / name).read_bytes() for name in sorted(names)}))
+        if media is not None:
+            handle.writelines(media_element(clip, media.files(clip)) for clip in clips)
         handle.write(after)
 
 

@@ -119,7 +119,7 @@ def main_evaluation(evaluations: Sequence[Evaluation], run: RunFacts, prior: str
     mine = [e for e in evaluations if run.key in e.runs and e.task == run.task and e.sound == "original"]
     mine = [e for e in mine if prior is None or not run.takes_prior or e.prior == prior]
     rank = {name: number for number, name in enumerate(MAIN_PRIORS)}
-    mine.sort(key=lambda e: (rank.get(e.prior, len(rank)), -e.content["scores"]["all"]["clips"]))
+    mine.sort(key=lambda e: (rank.get(e.prior or "", len(rank)), -e.content["scores"]["all"]["clips"]))
     return mine[0] if mine else None
 
 
@@ -173,7 +173,7 @@ def _scored_run(path: Path, entry: dict[str, Any], runs: Sequence[RunFacts]) -> 
 
 def _order(evaluation: Evaluation) -> tuple:
     rank = {name: number for number, name in enumerate(ALL_PRIORS)}
-    prior, sound = rank.get(evaluation.prior, len(rank)), evaluation.sound
+    prior, sound = rank.get(evaluation.prior or "", len(rank)), evaluation.sound
     place = (TASKS.index(evaluation.task), sound != "original", sound, evaluation.scored)
     return *place, evaluation.subset != "all", prior, evaluation.path.name
 

@@ -99,13 +99,14 @@ def prior_tables(
 
 def prior_chart(tables: Sequence[Mapping[str, Any]]) -> str:
     """Stage 2's mIoU against its prior's."""
-    points, levels = {}, {}
+    points: dict[str, dict[str, tuple[float, float]]] = {}
+    levels: dict[str, float] = {}
     for table in tables:
         with_prior = [row for row in table["rows"] if row["prior"] is not None and row["prior_miou"] is not None]
-        points[table["run"].key] = {row["prior"]: (row["prior_miou"], row["miou"]) for row in with_prior}
-        levels |= {f"single stage: {row['run']}": row["miou"] for row in table["rows"] if row["prior"] is None}
+        points[table["run"].key] = {row["prior"]: (100 * row["prior_miou"], 100 * row["miou"]) for row in with_prior}
+        levels |= {f"single stage: {row['run']}": 100 * row["miou"] for row in table["rows"] if row["prior"] is None}
     title = "mIoU of stage 2 against the accuracy (mIoU) of the prior it is given; the numbers are in the table"
-    return point_chart(points, levels, title=title, x="prior's own mIoU", y="mIoU of stage 2", name="priors")
+    return point_chart(points, levels, title=title, x="prior's own mIoU, %", y="mIoU of stage 2, %", name="priors")
 
 
 def curve_charts(runs: Sequence[RunFacts]) -> list[dict[str, str]]:
@@ -113,19 +114,19 @@ def curve_charts(runs: Sequence[RunFacts]) -> list[dict[str, str]]:
     charts = []
     for task in TASKS:
         mine = [run for run in runs if run.task == task and run.history]
-        for key, label, from_zero in (("loss", "loss", False), ("miou", "validation mIoU", True)):
-            lines = [_line(run, key) for run in mine]
+        for key, label, scale in (("loss", "loss", 1), ("miou", "validation mIoU, %", 100)):
+            lines = [_line(run, key, scale) for run in mine]
             lines = [line for line in lines if line.points]
             if not lines:
                 continue
             title = f"{label} after each epoch: {TITLES[task]}; the numbers are in the tables of the runs"
-            svg = line_chart(lines, title=title, x="epoch", y=label, name=f"{task}-{key}", from_zero=from_zero)
-            charts.append({"title": f"{TITLES[task].split(':')[0]}, {label}", "svg": svg})
+            svg = line_chart(lines, title=title, x="epoch", y=label, name=f"{task}-{key}", from_zero=scale > 1)
+            charts.append({"title": f"{TITLES[task].split(':')[0]}: {label.removesuffix(', %')}", "svg": svg})
     return charts
 
 
-def _line(run: RunFacts, key: str) -> Line:
-    points = finite_points(run.history, key)
+def _line(run: RunFacts, key: str, scale: int) -> Line:
+    points = [(epoch, scale * value) for epoch, value in finite_points(run.history, key)]
     epochs = [epoch for epoch, _ in points]
     best = run.best.get("epoch")
     return Line(run.name, points, epochs.index(best) if key == "miou" and best in epochs else None)

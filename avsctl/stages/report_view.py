@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from avsctl import __version__
 from avsctl.errors import AvsctlError
@@ -11,6 +11,7 @@ from avsctl.metrics import MEANINGS
 from avsctl.rendering.overlay import vivid
 from avsctl.stages.report_clips import SOUNDING_COLOURS
 from avsctl.stages.report_data import describe_data
+from avsctl.stages.report_gather import Gathered
 from avsctl.stages.report_runs import RunFacts
 from avsctl.stages.report_scores import WORST_BY, Evaluation
 from avsctl.stages.report_tables import (
@@ -24,9 +25,6 @@ from avsctl.stages.report_tables import (
     score_tables,
 )
 
-if TYPE_CHECKING:
-    from avsctl.stages.report import Gathered
-
 MAX_CONFUSIONS = 6
 """More runs than this have no confusion matrix each: the page would be nothing else."""
 
@@ -36,7 +34,9 @@ def page_view(found: Gathered) -> dict[str, Any]:
     subset = found.config.subset
     mains = [(run, found.mains[run.key]) for run in found.runs if run.key in found.mains]
     semantic = [(run, main) for run, main in mains if run.task == "avss"]
-    shown = {panel.run.key for panel in found.panels}
+    shown = [panel.run.key for panel in found.panels]
+    # What the clips show stands for the workspace.
+    mains.sort(key=lambda pair: pair[0].key not in shown)
     semantic = [pair for pair in semantic if pair[0].key in shown] or semantic
     priors = prior_tables(found.runs, found.evaluations, found.runs)
     return {
@@ -65,26 +65,24 @@ def page_view(found: Gathered) -> dict[str, Any]:
 def _tiles(
     found: Gathered, mains: list[tuple[RunFacts, Evaluation]], priors: list[dict[str, Any]]
 ) -> list[dict[str, str]]:
-    """The few numbers that say how far it came."""
-    subset, tiles = found.config.subset, []
-    for task, label in (("avs", "Stage 1 finds what sounds"), ("avss", "Stage 2 names it")):
-        pair = next(((run, main) for run, main in mains if run.task == task), None)
-        if pair is None:
-            continue
-        run, main = pair
-        note = f"mIoU, {run.name}" + (f", prior {main.prior}" if main.prior else "")
-        tiles.append({"label": label, "value": percent(main.scores(subset)["miou"]), "unit": "%", "note": note})
-        if task == "avss":
-            seen = percent(main.scores(subset).get("miou_foreground_present"))
-            tiles.append({"label": "Classes seen, no background", "value": seen, "unit": "%",
-                          "note": "miou_foreground_present of the same"})  # fmt: skip
-    for table in priors[:1]:
-        gap = next((row["gap_to_oracle"] for row in table["rows"] if row["prior"] not in (None, "oracle")), None)
-        name = next((row["prior"] for row in table["rows"] if row["prior"] == "predicted"), None)
-        if name:
-            gap = next(row["gap_to_oracle"] for row in table["rows"] if row["prior"] == "predicted")
+    """The few numbers that say how far it came: of the runs that the clips show, and of stage 1."""
+    shown, subset = {panel.run.key for panel in found.panels}, found.config.subset
+    pairs = [pair for pair in mains if pair[0].key in shown] or mains[:1]
+    if not any(run.task == "avs" for run, _ in pairs):
+        pairs = [*[pair for pair in mains if pair[0].task == "avs"][:1], *pairs]
+    tiles = []
+    for run, main in pairs:
+        scores = main.scores(subset) or {}
+        note = run.name + (f", prior {main.prior}" if main.prior else "")
+        label = "Stage 1 finds what sounds: mIoU" if run.task == "avs" else "Stage 2 names it: mIoU"
+        tiles.append({"label": label, "value": percent(scores.get("miou")), "unit": "%", "note": note})
+        if run.task == "avss":
+            value = percent(scores.get("miou_foreground_present"))
+            tiles.append({"label": "mIoU of the foreground classes seen", "value": value, "unit": "%", "note": note})
+    for table in priors:
+        gap = next((row["gap_to_oracle"] for row in table["rows"] if row["prior"] == "predicted"), None)
         if gap is not None:
-            note = "points of mIoU that the predicted prior costs" if name else "points of mIoU below the oracle"
+            note = f"points of mIoU that the predicted prior costs {table['run'].name}"
             tiles.append({"label": "Gap to the oracle", "value": percent(gap), "unit": "", "note": note})
     return tiles
 
@@ -110,9 +108,8 @@ def _confusions(
     found: Gathered, mains: list[tuple[RunFacts, Evaluation]], subset: str
 ) -> list[dict[str, Any]]:
     tables = []
-    classes = found.caches.clips.classes if found.caches.clips else None
     for run, main in mains:
-        names = [row["class"] for row in next(iter(main.content["per_class"].values()))] if classes is None else classes
+        names = [row["class"] for row in next(iter(main.content["per_class"].values()))]
         try:
             table = confusion_table(main.confusion(subset), names)
         except AvsctlError as error:
@@ -125,19 +122,19 @@ def _confusions(
 
 def _runs_view(found: Gathered) -> dict[str, Any]:
     """What was trained on what: a column for each run, a row for each fact, marked where the runs differ."""
-    runs, clips = found.runs, found.caches.clips
-    groups = [
+    runs, clips = found.runs, "" if found.caches.clips is None else found.caches.clips.fingerprint
+    groups: list[tuple[str, list[dict[str, Any]]]] = [
         ("Training", [_facts_of(run) for run in runs]),
-        ("Data it learnt from (fingerprints)", [_data_of(run, clips and clips.fingerprint) for run in runs]),
-        ("Options", [{**run.options} for run in runs]),
+        ("Data it learnt from (fingerprints)", [_data_of(run, clips) for run in runs]),
+        ("Options", [dict(run.options) for run in runs]),
         ("Model", [_flat(run.record.get("model")) for run in runs]),
         ("Versions", [_flat(run.record.get("versions")) for run in runs]),
     ]
     tables = []
     for title, columns in groups:
         names = list(dict.fromkeys(name for column in columns for name in column))
-        rows = [{"name": name, "values": [_text(column.get(name)) for column in columns]} for name in names]
-        rows = [{**row, "differs": len(set(row["values"])) > 1} for row in rows]
+        values = {name: [_text(column.get(name)) for column in columns] for name in names}
+        rows = [{"name": name, "values": row, "differs": len(set(row)) > 1} for name, row in values.items()]
         if rows:
             tables.append({"title": title, "rows": rows})
     histories = [{"run": run.key, **_history(run)} for run in runs if run.history]
@@ -159,7 +156,7 @@ def _facts_of(run: RunFacts) -> dict[str, Any]:
     }
 
 
-def _data_of(run: RunFacts, clips: str | None) -> dict[str, Any]:
+def _data_of(run: RunFacts, clips: str) -> dict[str, Any]:
     data = run.record.get("data")
     data = dict(data) if isinstance(data, Mapping) else {}
     if clips and data.get("clips"):
@@ -240,31 +237,38 @@ def clip_data(found: Gathered, facts: Mapping[int, Mapping[str, Any]], place: st
         ],
         "sounding": _hex(SOUNDING_COLOURS[1:])[0],
         "scores": _sortable(found),
-        "clips": [_clip(found, clip, why, facts.get(clip, {})) for clip, why in found.chosen.items()],
+        "clips": [
+            {
+                "clip": clip,
+                "uid": clips.uids[clip],
+                "subset": clips.subsets[clip],
+                "why": why,
+                "scores": _scores_of(found, clips.subsets[clip], clips.uids[clip]),
+                **facts.get(clip, {}),
+            }
+            for clip, why in found.chosen.items()
+        ],
     }
 
 
-def _sortable(found: Gathered) -> list[dict[str, str]]:
+def _sortable(found: Gathered) -> list[dict[str, Any]]:
     """The scores to sort by, that which decides what is worst first."""
     entries = []
     for place, panel in enumerate(found.panels):
         scores = found.scores.get(panel.run.key, {})
-        names = list(next(iter(scores.values()), {}))
-        names.sort(key=lambda name, first=WORST_BY[panel.run.task]: name != first)
-        for name in names:
+        names, first = list(next(iter(scores.values()), {})), WORST_BY[panel.run.task]
+        for name in sorted(names, key=lambda name, first=first: name != first):  # type: ignore[misc]
             meaning = MEANINGS[KINDS[panel.run.task]][name]
             entries.append({"id": f"{place}:{name}", "panel": place, "name": name, "meaning": meaning})
     return entries
 
 
-def _clip(found: Gathered, clip: int, why: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-    clips = found.caches.clips
-    key = (clips.subsets[clip], clips.uids[clip])
+def _scores_of(found: Gathered, subset: str, uid: str) -> dict[str, float | None]:
     scores = {}
     for place, panel in enumerate(found.panels):
-        for name, value in found.scores.get(panel.run.key, {}).get(key, {}).items():
+        for name, value in found.scores.get(panel.run.key, {}).get((subset, uid), {}).items():
             scores[f"{place}:{name}"] = None if value is None else round(value, 4)
-    return {"clip": clip, "uid": key[1], "subset": key[0], "why": why, "scores": scores, **facts}
+    return scores
 
 
 def _hex(colours: Any) -> list[str]:

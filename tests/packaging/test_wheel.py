@@ -55,3 +55,4 @@ def test_the_wheel_works_from_an_empty_folder(wheel, tmp_path):
     run("prepare", "synthetic", "--clips", "18", "--size", "48")
     run("extract-audio")
     assert "train-avs" in run("status")
+    assert "report.html" in run("report", "--clips", "1")

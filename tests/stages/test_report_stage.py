@@ -15,8 +15,9 @@ from avsctl.caches.files import read_json, write_json
 from avsctl.errors import AvsctlError
 from avsctl.stages import report as stage, report_clips
 from avsctl.stages.evaluate import EvaluateConfig, evaluate
-from avsctl.stages.report import ReportConfig, gather, report
+from avsctl.stages.report import report
 from avsctl.stages.report_clips import choose_clips
+from avsctl.stages.report_gather import ReportConfig, gather
 from avsctl.stages.report_scores import read_evaluations
 from avsctl.stages.report_tables import class_table, confusion_table, prior_tables, score_tables
 from avsctl.workspace import Workspace

@@ -22,7 +22,7 @@ _INK, _GRID = "#010101", "#010102"
 _VARIABLES = {_INK: "var(--muted)", _GRID: "var(--line)"} | {
     f"#0201{n:02x}": f"var(--series-{n})" for n in range(1, SERIES + 1)
 }
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "avsctl",
     "text.color": _INK,
@@ -92,13 +92,14 @@ def point_chart(
             colour, dash = _style(number)
             ordered = sorted(named.items(), key=lambda item: item[1])
             axes.plot(*zip(*(at for _, at in ordered), strict=True), color=colour, ls=dash, marker="o", label=series)
-            for label, at in ordered:
-                axes.annotate(label, at, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
+            for place, (label, at) in enumerate(ordered):
+                # Above and below in turn: priors of like accuracy lie close together.
+                offset = (0, 7 if place % 2 == 0 else -13)
+                axes.annotate(label, at, xytext=offset, textcoords="offset points", ha="center", fontsize=8)
         for number, (label, level) in enumerate(levels.items(), start=len(points)):
             axes.axhline(level, color=_style(number)[0], ls="--", lw=1.4, label=label)
         axes.set(xlabel=x, ylabel=y)
         axes.margins(0.14, 0.2)
-        axes.set_ylim(bottom=0)
 
     return _chart(draw, title, name)
 
@@ -107,15 +108,17 @@ def finite_points(history: Sequence[Any], key: str) -> list[tuple[float, float]]
     """(epoch, value) of a run's history; what is missing or no finite number is left out."""
     points = []
     for number, entry in enumerate(history, start=1):
-        value = entry.get(key) if isinstance(entry, Mapping) else None
-        epoch = entry.get("epoch", number) if isinstance(entry, Mapping) else number
-        if _is_number(value) and _is_number(epoch):
-            points.append((epoch, float(value)))
+        if not isinstance(entry, Mapping):
+            continue
+        value, epoch = _number(entry.get(key)), _number(entry.get("epoch", number))
+        if value is not None and epoch is not None:
+            points.append((epoch, value))
     return points
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> float | None:
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if plain else None
 
 
 def _style(number: int) -> tuple[str, str]:
