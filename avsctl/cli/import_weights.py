@@ -55,7 +55,7 @@ def command(file: Path, source: str, config: Path | None, target: Path, overwrit
     """
     from avsctl.stages.import_weights import import_weights
 
-    result = import_weights(file, target, source=source, config=config, overwrite=overwrite)
+    result = import_weights(str(file), target, source=source, config=config, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps(result.content, indent=1))
     else:

@@ -99,8 +99,10 @@ def command(
     runs: dict[str, Run] = {}
     if from_masks:
         path = _import(workspace, from_masks, **options)
-    elif level or miou:
-        path = _simulate(workspace, level or f"miou-{miou:g}", miou or LEVELS[level], **options)
+    elif level:
+        path = _simulate(workspace, level, miou or LEVELS[level], **options)
+    elif miou:
+        path = _simulate(workspace, f"miou-{miou:g}", miou, **options)
     else:
         path, runs = _predict(workspace, run, as_json, **options)
     _show(path, runs, as_json)

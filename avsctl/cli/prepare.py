@@ -164,7 +164,7 @@ def _read(
 
 def _show(dataset: Dataset, clips: ClipCache, skipped: list[dict[str, str]], as_json: bool) -> None:
     counts = Counter(zip(clips.subsets, clips.splits, strict=True))
-    frames = Counter()
+    frames: Counter[str] = Counter()
     for clip, subset in enumerate(clips.subsets):
         frames[subset] += clips.frame_count(clip)
     if as_json:
@@ -186,6 +186,6 @@ def _show(dataset: Dataset, clips: ClipCache, skipped: list[dict[str, str]], as_
     for subset in sorted(frames):
         table.add_row(subset, *(f"{counts[subset, split]:,}" for split in SPLITS), f"{frames[subset]:,}")
     out.print(table)
-    for clip in skipped:
-        out.print(f"left out {clip['uid']}: {clip['path']} {clip['reason']}", markup=False, highlight=False)
+    for left_out in skipped:
+        out.print(f"left out {left_out['uid']}: {left_out['path']} {left_out['reason']}", markup=False, highlight=False)
     out.print(f"{clips.path} is ready. Next: avsctl extract-audio", markup=False, highlight=False)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.priors import PriorCache
 from avsctl.configs import LABEL_SIZE
@@ -91,6 +91,13 @@ class PriorSource:
         return (maps >= 128).astype(np.float32) if self.form == "hard" else maps.astype(np.float32) / 255
 
 
+class Embeddings(Protocol):
+    """Sound by clip, such as an `AudioCache`."""
+
+    def embedding(self, uid: str) -> np.ndarray:
+        """(T, D) of a clip."""
+
+
 class ClipSamples(torch.utils.data.Dataset):
     """Clips of `clips.h5` with their sound, one `Batch` each.
 
@@ -104,14 +111,14 @@ class ClipSamples(torch.utils.data.Dataset):
         frames_per_clip: at most so many frames of a clip; None takes all.
         augment: show a random `View` of each clip. This and the frames are drawn anew for every `epoch`, from
             (seed, epoch, clip).
-        audio: an `AudioCache`, or for changed sound any mapping with `embedding(uid)` and `dim`.
+        audio: an `AudioCache`, or what holds changed sound.
     Raises: AvsctlError: If the sound does not fit the frames, or if binary labels are asked for their classes.
     """
 
     def __init__(
         self,
         clips: ClipCache,
-        audio: AudioCache,
+        audio: Embeddings,
         indices: Sequence[int],
         *,
         task: str,

@@ -140,7 +140,8 @@ def _at_label_size(mask: np.ndarray) -> np.ndarray:
 def _content(
     job: Job, sheet: _Sheet, config: EvaluateConfig, change: SoundChange, clips: ClipCache, audio: AudioCache
 ) -> dict[str, Any]:
-    content = {
+    result = sheet.scores.result()
+    content: dict[str, Any] = {
         "task": job.task,
         "split": config.split,
         "subset": job.subset,
@@ -153,7 +154,7 @@ def _content(
             }
             for run, part in job.routes
         ],
-        "prior": None if sheet.prior is None else _prior_content(sheet),
+        "prior": None if sheet.prior is None else _prior_content(sheet, sheet.prior),
         "audio": {
             "change": change.name,
             "seed": config.seed if change.random else None,
@@ -164,20 +165,20 @@ def _content(
         "clips": {"path": str(clips.path), "fingerprint": clips.fingerprint, "classes": len(clips.classes)},
         "label_size": LABEL_SIZE,
         "precision": config.precision,
-        "scores": sheet.scores.result(),
+        "scores": result,
     }
     if isinstance(sheet.scores, SemanticScores):
-        content["per_class"] = per_class(sheet.scores, list(content["scores"]["subsets"]), clips.classes)
+        content["per_class"] = per_class(sheet.scores, list(result["subsets"]), clips.classes)
     else:
         content["binary_labels"] = config.binary_labels
     return content
 
 
-def _prior_content(sheet: _Sheet) -> dict[str, Any]:
-    source = sheet.prior.source
+def _prior_content(sheet: _Sheet, prior: NamedPrior) -> dict[str, Any]:
+    source = prior.source
     own = sheet.prior_scores.result()
     return {
-        "name": sheet.prior.name,
+        "name": prior.name,
         "form": source.form if isinstance(source.kind, PriorCache) else "hard",
         "path": str(source.kind.path) if isinstance(source.kind, PriorCache) else None,
         "fingerprint": source.fingerprint,

@@ -204,17 +204,18 @@ def _classes_of_colours(path: Path, rgb: np.ndarray, classes: int) -> np.ndarray
 def _content(
     config: PredictionsConfig, task: str, clips: ClipCache, scores: BinaryScores | SemanticScores, fingerprint: str
 ) -> dict[str, Any]:
-    content = {
+    result = scores.result()
+    content: dict[str, Any] = {
         "task": task,
         "split": config.split,
         "subset": config.subset,
         "predictions": {"folder": str(config.folder), "fingerprint": fingerprint},
         "clips": {"path": str(clips.path), "fingerprint": clips.fingerprint, "classes": len(clips.classes)},
         "label_size": "label" if config.size == "label" else int(config.size),
-        "scores": scores.result(),
+        "scores": result,
     }
     if isinstance(scores, SemanticScores):
-        content["per_class"] = per_class(scores, list(content["scores"]["subsets"]), clips.classes)
+        content["per_class"] = per_class(scores, list(result["subsets"]), clips.classes)
     else:
         content["binary_labels"] = None if config.size == "label" else config.binary_labels
     return content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,25 +34,29 @@ def status(workspace: Workspace) -> dict[str, Any]:
     clips = _cache(workspace.clips, _clips)
     fingerprint = clips.get("fingerprint") if clips else None
     priors = sorted((workspace.root / "priors").glob("*.h5"))
-    content = {
+    audio = _cache(workspace.audio, lambda path: _audio(path, fingerprint))
+    read = partial(_prior, clips=fingerprint)
+    content: dict[str, Any] = {
         "workspace": str(workspace.root),
         "bytes": sum(_size(workspace.root / name) for name in ("runs", "priors", "reports", "visualize")),
         "clips": clips,
-        "audio": _cache(workspace.audio, lambda path: _audio(path, fingerprint)),
-        "priors": [{"name": path.stem, **_cache(path, lambda path: _prior(path, fingerprint))} for path in priors],
+        "audio": audio,
+        "priors": [{"name": path.stem, **_cache_there(path, read)} for path in priors],
         "runs": [_run(folder) for task in ("avs", "avss") for folder in _folders(workspace.root / "runs" / task)],
         "reports": [_report(path) for path in sorted(workspace.reports.glob("*/*.json"))],
     }
     shards = [*workspace.root.glob(".*.shards"), *workspace.root.glob("priors/.*.shards")]
     content["unfinished"] = {path.name[1 : -len(".shards")]: _size(path) for path in shards}
-    content["bytes"] += sum(entry["bytes"] for entry in (clips, content["audio"]) if entry)
+    content["bytes"] += sum(entry["bytes"] for entry in (clips, audio) if entry)
     content["next"] = [_with_place(command, workspace) for command in _next(content)]
     return content
 
 
 def _cache(path: Path, describe: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
+    return _cache_there(path, describe) if path.exists() else None
+
+
+def _cache_there(path: Path, describe: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
     place = {"path": str(path), "bytes": _size(path)}
     try:
         return {**place, **describe(path)}

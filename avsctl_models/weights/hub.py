@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 _REFERENCE = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)/?")  # a Path of hf://… has lost one slash
 _SECONDS_TO_ANSWER = 5
@@ -62,8 +63,8 @@ def _fetch(repository: str, patterns: list[str], online: bool, to: Path | None) 
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        place = {} if to is None else {"local_dir": to}
-        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=not online, **place))
+        options: dict[str, Any] = {} if to is None else {"local_dir": to}
+        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=not online, **options))
     except LocalEntryNotFoundError:
         return None
     except (HfHubHTTPError, HFValidationError) as error:
