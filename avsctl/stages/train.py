@@ -276,9 +276,10 @@ def _write_record(
 ) -> None:
     best = next((entry for entry in position.history if entry["epoch"] == position.best_epoch), None)
     complete = position.epoch >= config.epochs
-    write_json(folder / "record.json", {**record, "complete": complete, "best": best, "history": position.history})
     # Wall-clock values live apart, so that a record is the same however long it took.
     spent = read_json(folder / "timing.json")["seconds"] if (folder / "timing.json").exists() else []
     write_json(folder / "timing.json", {"seconds": [*spent[: max(0, position.epoch - 1)], seconds][: position.epoch]})
     if position.history:
         draw_curves(position.history, folder / "curve.png", scores=("miou", "f_score"))
+    # The record comes last: a run that it calls complete is never looked at again.
+    write_json(folder / "record.json", {**record, "complete": complete, "best": best, "history": position.history})
