@@ -59,6 +59,7 @@ class TrainConfig:
         frames_per_clip: at most so many frames of a clip in a step, drawn anew in every epoch; None takes all.
         augment: train on random views (mirror, cut, colours) of the clips.
         warmup: share of all steps with a rising rate (`scratch` only).
+        validate_every: epochs from one validation to the next; the last epoch is always validated.
         max_steps: stop each epoch after so many steps, None for all.
     """
 
@@ -94,6 +95,7 @@ class TrainConfig:
     frames_per_clip: int | None = None
     augment: bool = False
     warmup: float = 0.0
+    validate_every: int = 1
     max_steps: int | None = None
     precision: str = "fp32"
 

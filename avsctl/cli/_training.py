@@ -106,6 +106,9 @@ RECIPE = (
     click.option(
         "--augment/--no-augment", default=None, help="Random mirror, cut and colours.", show_default=_BY_RECIPE
     ),
+    click.option(
+        "--validate-every", type=POSITIVE, help="Epochs from one validation to the next. [default: every epoch]"
+    ),
 )
 """How it is trained; the preset's recipe says what is not given."""
 

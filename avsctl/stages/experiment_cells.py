@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,8 @@ from avsctl.stages.predict_priors import file_hash
 from avsctl.workspace import Run, Workspace
 
 THERE, MISSING = "there", "missing"
+UNTOUCHED = ("name", "task", "command", "cache_features")
+"""Options of a training on which what it learns doesn't depend."""
 DEFAULT_SEED = TrainConfig("avs").seed
 
 
@@ -320,8 +322,9 @@ class CellBook:
 
 
 def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's options without those that change nothing in what it learns."""
-    return {name: value for name, value in options.items() if name not in ("name", "cache_features")}
+    """A run's options without those that change nothing in what it learns; what it doesn't say was the default."""
+    complete = asdict(TrainConfig("avs")) | dict(options)
+    return {name: value for name, value in complete.items() if name not in UNTOUCHED}
 
 
 def _weights_hashes(path: Path) -> tuple[str, str]:

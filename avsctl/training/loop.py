@@ -178,21 +178,28 @@ class Trainer:
         position = self.position
         steps = max(1, position.step)
         self.model.eval()
-        scores = self.validate(self.model)
-        entry = {"epoch": position.epoch + 1, "phase": position.phase, "loss": position.loss_sum / steps, **scores}
+        epoch = position.epoch + 1
+        scores = self.validate(self.model) if self._is_validated(epoch) else {}
+        entry = {"epoch": epoch, "phase": position.phase, "loss": position.loss_sum / steps, **scores}
         position.history.append(entry)
-        if scores["miou"] > position.best_score:
-            position.best_score, position.best_epoch = scores["miou"], position.epoch + 1
+        if scores and scores["miou"] > position.best_score:
+            position.best_score, position.best_epoch = scores["miou"], epoch
             save_model(self.model, self.best)
         log.info(
-            "epoch %d/%d: loss %.3f, validation mIoU %.4f%s",
-            position.epoch + 1, self.config.epochs, entry["loss"], scores["miou"],
-            " (best)" if position.best_epoch == position.epoch + 1 else "",
+            "epoch %d/%d: loss %.3f%s%s",
+            epoch, self.config.epochs, entry["loss"],
+            f", validation mIoU {scores['miou']:.4f}" if scores else "",
+            " (best)" if position.best_epoch == epoch else "",
         )  # fmt: skip
         position.epoch += 1
         position.step, position.loss_sum = 0, 0.0
         self._save()
         self.commit(position)
+
+    def _is_validated(self, epoch: int) -> bool:
+        """Every so many epochs, and always the last of all and of a phase, from whose best the next goes on."""
+        last = epoch == self.config.epochs or phase_of(epoch, self.config) != self.position.phase
+        return last or epoch % self.config.validate_every == 0
 
     def _save(self) -> None:
         save_checkpoint(self.last, self.model, self.optimizer, vars(self.position))

@@ -160,3 +160,11 @@ def test_a_prior_that_is_not_there_names_its_command(tiny_workspace, workspace_c
     workspace = Workspace(workspace_copy(tiny_workspace))
     with pytest.raises(AvsctlError, match="predict-priors --level low"):
         train(workspace, _config("avss", prior="low"), device="cpu")
+
+
+def test_only_some_epochs_and_the_last_are_validated(tiny_workspace, workspace_copy):
+    config = _config("avs", epochs=3, max_steps=1, validate_every=2)
+    folder = train(Workspace(workspace_copy(tiny_workspace)), config, device="cpu")
+    record = Run(folder).record
+    assert ["miou" in entry for entry in record["history"]] == [False, True, True]
+    assert record["best"]["epoch"] in (2, 3) and record["complete"]
