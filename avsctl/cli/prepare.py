@@ -14,15 +14,16 @@ from avsctl.caches.clips import SPLITS, ClipCache
 from avsctl.caches.files import read_json
 from avsctl.cli import _options
 from avsctl.cli._check import show_check
-from avsctl.cli._console import err, out, track
+from avsctl.cli._console import err, exit_with_failures, out, track
 from avsctl.data.check import check as inspect
 from avsctl.data.layouts import ROOT_VARIABLE, SYNTHETIC_FOLDER, WELL_KNOWN, Dataset, find_avsbench, open_dataset
+from avsctl.errors import AvsctlError
 from avsctl.workspace import Workspace
 
 
 @click.group("prepare")
 def command() -> None:
-    """Read a dataset, or render the synthetic one, into clips.h5.
+    """Read a dataset or videos, or render a synthetic dataset, into clips.h5.
 
     A rerun continues where it stopped; when nothing changed it does nothing. A broken, missing or short file stops
     the run with its path.
@@ -64,21 +65,91 @@ def avsbench(workspace: Workspace, root: Path | None, **options: Any) -> None:
 
 @_options.command("folder")
 @click.argument("root", type=click.Path(path_type=Path), metavar="ROOT")
+@click.option(
+    "--coco",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A COCO file with the masks (polygons or run lengths), instead of labels folders; needs avsctl[coco].",
+)
 @_reading_options
-def folder(workspace: Workspace, root: Path, **options: Any) -> None:
+def folder(workspace: Workspace, root: Path, coco: Path | None, **options: Any) -> None:
     """Read one's own clips and classes.
 
     \b
     ROOT/clips.csv                    uid,split,subset,labelled_frames
     ROOT/classes.json                 ["background", "kettle", ...]
     ROOT/<uid>/frames/0.jpg 1.jpg     one picture per second
-    ROOT/<uid>/labels/0.png           class indices
     ROOT/<uid>/audio.wav
+    ROOT/<uid>.mp4                    or a video instead of frames and audio.wav
+    ROOT/<uid>/labels/0.png           class indices of a second's picture
 
-    split is train, val or test; labelled_frames is all, none, or frame numbers with spaces between them. A column
-    video, where there is one, names the source video.
+    split is train, val or test; labelled_frames is all, none, or frame numbers with spaces between them (without this
+    column, the frames with a label). A column video, where there is one, names the source video.
     """
-    _read(open_dataset(root, command="avsctl prepare folder"), workspace, **options)
+    _read(open_dataset(root, command="avsctl prepare folder", coco=coco), workspace, **options)
+
+
+class Cut(click.ParamType):
+    """Seconds of a clip, or `whole`, which gives None."""
+
+    name = "SECONDS|whole"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """A whole number above 0, or `whole`."""
+        if value == "whole" or isinstance(value, int):
+            return value
+        if not value.isdigit() or int(value) < 1:
+            self.fail(f"{value!r} is neither a whole number of seconds nor 'whole'", param, ctx)
+        return int(value)
+
+
+@_options.command("videos")
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR|VIDEO...")
+@click.option(
+    "--out",
+    "target",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the clips go. Default: clips in the workspace.",
+)
+@click.option(
+    "--cut", type=Cut(), default="10", show_default=True, metavar="SECONDS|whole",
+    help="Length of a clip; AVSBench's are 5 and 10 s. whole makes each video one clip.",
+)  # fmt: skip
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Of the new clips.")
+@click.option("--subset", default="videos", show_default=True, metavar="NAME", help="Of the new clips.")
+@_options.overwrite_option
+@_options.workers_option
+@_options.json_option
+def videos(
+    workspace: Workspace,
+    videos: tuple[Path, ...],
+    target: Path | None,
+    cut: int | str,
+    split: str,
+    subset: str,
+    overwrite: bool,
+    workers: int | None,
+    as_json: bool,
+) -> None:
+    """Cut videos into clips without labels, one picture and one second of sound per second, and read them.
+
+    The clips lie in --out in the layout of 'prepare folder': add labels there to train on them. Rows of its clips.csv
+    stay as they are when more videos come. Videos that can't be read are listed at the end, with exit code 1.
+    """
+    from avsctl.data.tables import row_problem
+    from avsctl.stages.cut_videos import cut_videos
+
+    row = {"subset": subset, "split": split}
+    problem = "all means every subset" if subset == "all" else row_problem(row, ("subset",))
+    if problem:
+        raise AvsctlError(f"--subset {subset}: {problem}. Choose another name.")
+    root = target or workspace.root / "clips"
+    length = None if cut == "whole" else int(cut)
+    made = cut_videos(videos, root, length=length, subset=subset, split=split, overwrite=overwrite, track=track)
+    dataset = open_dataset(root, command="avsctl prepare folder")
+    _read(dataset, workspace, overwrite=overwrite, workers=workers, as_json=as_json)
+    exit_with_failures(made.failed, len(made.failed) + len(made.new) + len(made.kept), "videos could not be read")
 
 
 @_options.command("synthetic")
@@ -127,7 +198,7 @@ def synthetic(
     _read(open_dataset(root), workspace, overwrite=overwrite, workers=workers, as_json=as_json)
 
 
-for _subcommand in (avsbench, synthetic, folder):
+for _subcommand in (avsbench, synthetic, folder, videos):
     command.add_command(_subcommand)
 
 
@@ -180,7 +251,8 @@ def _show(dataset: Dataset, clips: ClipCache, skipped: list[dict[str, str]], as_
         }
         click.echo(json.dumps(result, indent=1))
         return
-    table = Table("subset", *SPLITS, "frames", title=f"{len(clips)} clips of {len(clips.classes)} classes")
+    what = "without labels" if clips.label_kind == "none" else f"of {len(clips.classes)} classes"
+    table = Table("subset", *SPLITS, "frames", title=f"{len(clips)} clips {what}")
     for column in table.columns[1:]:
         column.justify = "right"
     for subset in sorted(frames):

@@ -48,10 +48,10 @@ def _show_clips(clips: dict[str, Any] | None) -> None:
     if clips is None or "problem" in clips:
         _say("clips: none" if clips is None else f"clips: {clips['problem']}")
         return
-    _say(
-        f"clips: {clips['clips']:,} with {clips['frames']:,} frames, {clips['classes']} classes, {clips['label_kind']} "
-        f"labels, {readable_bytes(clips['bytes'])} ({clips['path']})"
-    )
+    kind = clips["label_kind"]
+    labels = "without labels" if kind == "none" else f"{clips['classes']} classes, {kind} labels"
+    size = readable_bytes(clips["bytes"])
+    _say(f"clips: {clips['clips']:,} with {clips['frames']:,} frames, {labels}, {size} ({clips['path']})")
     counts: dict[str, list[str]] = defaultdict(list)
     for name, count in clips["counts"].items():
         subset, split = name.rsplit("/", 1)

@@ -30,7 +30,7 @@ class AVSBenchObject(Dataset):
     Raises: AvsctlError: If a csv file is unreadable.
     """
 
-    label_kind: ClassVar[str] = "binary"
+    label_kind = "binary"
     expected_counts: ClassVar = {key: n for key, n in AVSBenchSemantic.expected_counts.items() if key[0] != "v2"}
 
     def __init__(self, root: Path):

@@ -86,13 +86,13 @@ class Dataset(ABC):
         name: of the layout.
         csv_files: csv files that list its clips, below the root.
         command: what prepares it.
-        label_kind: `semantic` or `binary`.
+        label_kind: `semantic`, `binary`, or `none` where not even the classes are known.
         problems: what is wrong in the csv files, each with its line.
     """
 
     name: ClassVar[str]
     command: ClassVar[str] = "avsctl prepare avsbench"
-    label_kind: ClassVar[str] = "semantic"
+    label_kind: str = "semantic"
     expected_counts: ClassVar[Mapping[tuple[str, str], int]] = {}
 
     def __init__(self, root: Path):
@@ -183,9 +183,12 @@ def layouts() -> dict[str, type[Dataset]]:
     return dict(_LAYOUTS)
 
 
-def open_dataset(root: Path, *, command: str = "avsctl prepare avsbench") -> Dataset:
+def open_dataset(root: Path, *, command: str = "avsctl prepare avsbench", **settings: Any) -> Dataset:
     """The dataset in a folder, or in the only subfolder that has one (archives often unpack so).
 
+    Args:
+        command: what prepares it.
+        settings: given to its layout's class.
     Raises: AvsctlError: If there is none, or if it is one that another command prepares.
     """
     if not root.is_dir():
@@ -197,7 +200,7 @@ def open_dataset(root: Path, *, command: str = "avsctl prepare avsbench") -> Dat
         raise AvsctlError(f"{root} holds several datasets ({names}). Give one of those folders.")
     for cls, path in found:
         if cls.command == command:
-            return cls(path)
+            return cls(path, **settings)
     if found:
         cls, path = found[0]
         raise AvsctlError(f"{path} has the layout {cls.name}. Prepare it with '{cls.command}'.")

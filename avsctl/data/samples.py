@@ -131,7 +131,7 @@ class ClipSamples(torch.utils.data.Dataset):
         augment: bool = False,
         seed: int = 0,
     ):
-        if task == "avss" and clips.label_kind != "semantic":
+        if task == "avss" and clips.label_kind == "binary":
             raise AvsctlError(
                 f"{clips.path} holds binary labels, which do not name classes: the task avss needs AVSBench-semantic. "
                 f"Run 'avsctl prepare avsbench --root DIR' on it, or train stage 1 with 'avsctl train-avs'."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from avsctl.caches.names import fit_name
@@ -15,6 +16,21 @@ VIDEO_SUFFIXES = (
     ".wmv",
 )  # fmt: skip
 """Endings by which videos in a folder are known; a file that is named itself may have any."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video of several that could not be used, and why."""
+
+    path: Path
+    reason: str
+
+    @classmethod
+    def of(cls, path: Path, error: AvsctlError | OSError) -> Failure:
+        """What an error says of a video."""
+        if isinstance(error, OSError) and error.strerror:
+            return cls(path, f"{error.filename or path}: {error.strerror}")
+        return cls(path, str(error))
 
 
 def find_videos(given: Sequence[Path | str]) -> list[Path]:

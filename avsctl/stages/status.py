@@ -150,6 +150,9 @@ def _next(content: dict[str, Any]) -> list[str]:
         encoder = (audio or {}).get("encoder", "logmel")
         same = "" if encoder == "logmel" else f" --encoder {encoder} --weights FILE"
         return ["avsctl extract-audio" + same + (again if audio else "")]
+    if content["clips"]["label_kind"] == "none":
+        run = "" if any(run["complete"] for run in content["runs"]) else " --avs RUN"
+        return [f"avsctl visualize --split all{run}"]
     return _next_run(content, "avs") or _next_prior(content) or _next_run(content, "avss") or _next_result(content)
 
 

@@ -25,6 +25,7 @@ from avsctl.inference import decided_classes
 from avsctl.metrics import BinaryScores, SemanticScores
 from avsctl.progress import Track, silent
 from avsctl.rendering.curves import draw_curves
+from avsctl.stages.evaluation_clips import clips_to_learn_from
 from avsctl.stages.inputs import find_prior
 from avsctl.stages.scoring import add_clips, groups
 from avsctl.training.devices import choose_device, derive_seed
@@ -74,8 +75,8 @@ def train(
     clips, audio = ClipCache(workspace.clips), AudioCache(workspace.audio)
     check_made_from(audio.path, audio.header["inputs"], "clips", clips.fingerprint)
     target = choose_device(device)
+    chosen = clips_to_learn_from(clips, config.subset)
     prior = training_prior(workspace, config, clips)
-    chosen = {split: clips.select(split=split, subset=config.subset) for split in ("train", "val")}
     folder = workspace.run_folder(config.task, config.run_name)
     with sole_writer(folder):
         if _claim(folder, config, resume, overwrite) is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avsctl.data.video_files import find_videos, result_names
+from avsctl.data.video_files import Failure, find_videos, result_names
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
 from avsctl.stages.visualize_options import VideoOptions
@@ -17,14 +17,6 @@ from avsctl.stages.visualize_video import Studio, UnusableModels
 from avsctl.workspace import Workspace
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A video that could not be used, and why."""
-
-    path: Path
-    reason: str
 
 
 @dataclass
@@ -65,14 +57,9 @@ def visualize_videos(
         except UnusableModels:
             raise
         except (AvsctlError, OSError) as error:
-            gallery.failed.append(Failure(video, _reason(error)))
+            gallery.failed.append(Failure.of(video, error))
             continue
         gallery.drawn.append(result)
         done(result)
     return gallery
 
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'the file'}: {error.strerror}"
-    return str(error)
