@@ -10,7 +10,7 @@
 | audio/data, audio/offset | bytes, (n + 1,) int64 | wav files |
 | log_mel/data | (F, 96, 64) float32 | AVSBench-object's stored log-mel, where the dataset has it |
 | attributes classes, palette | JSON | names in index order; RGB rows |
-| attribute label_kind | text | `semantic`, or `binary` (0 silent, 1 sounding) |
+| attribute label_kind | text | `semantic`, `binary` (0 silent, 1 sounding), or `none` (not even classes are known) |
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from avsctl.limits import MAX_FRAMES
 SUBSETS = {"s4": "v1s", "ms3": "v1m", "v2": "v2"}
 """AVSBench's subsets as users call them, and as its files do."""
 SPLITS = ("train", "val", "test")
+LABEL_KINDS = ("semantic", "binary", "none")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def assemble_clips(
     Args:
         items: called twice, gives all items in the same order (once for the sizes, once for the bytes).
         palette: (len(classes), 3) uint8.
-        label_kind: `semantic` or `binary`.
+        label_kind: one of `LABEL_KINDS`.
     """
     tally = _Tally()
     for item in items():
@@ -285,6 +286,7 @@ def _class_table(file: h5py.File) -> tuple[list[str], np.ndarray, str]:
         raise ValueError("its classes are no list of names")
     if palette.shape != (len(classes), 3) or palette.dtype.kind != "i" or ((palette < 0) | (palette > 255)).any():
         raise ValueError(f"its palette is no list of {len(classes)} colours")
-    if not 2 <= len(classes) <= 255 or kind not in ("semantic", "binary"):
+    fewest = 1 if kind == "none" else 2
+    if not fewest <= len(classes) <= 255 or kind not in LABEL_KINDS:
         raise ValueError(f"it has {len(classes)} classes and {kind!r} labels")
     return classes, palette.astype(np.uint8), kind
