@@ -13,14 +13,18 @@ from avsctl.cli._console import out
 from avsctl.cli._options import WEIGHTS, json_option, output_options, overwrite_option
 from avsctl.errors import AvsctlError
 
-SOURCES = ("mask2former-hf", "stepping-stones-avs", "stepping-stones-avss", "vggish", "auto")
+SOURCES = ("mask2former-hf", "stepping-stones-avs", "stepping-stones-avss", "avsbench", "avsegformer", "vggish", "auto")
 EXPLAINED = {
     "matched": "of the model's tensors, filled",
     "unused": "of the file's tensors, not needed",
     "missing": "of the model's tensors, not in the file",
     "misshapen": "of the model's tensors, in another shape in the file",
     "recomputed": "of the file's tensors, computed anew",
+    "dead": "of the file's tensors, which the released model never uses",
+    "vggish": "of the file's tensors, the sound encoder's: give the file to extract-audio --weights",
 }
+RARE = ("dead", "vggish")
+"""Lists of which an empty one isn't mentioned."""
 SHORT = 3
 """Names shown of a list that needs no attention."""
 MANY = 20
@@ -68,6 +72,8 @@ def _show(content: dict[str, Any]) -> None:
     sizes = f", in the sizes of {content['sizes']}" if content["sizes"] else ""
     _say(f"{content['file']}: {content['source']}{sizes}")
     for kind, explanation in EXPLAINED.items():
+        if kind in RARE and not content["counts"][kind]:
+            continue
         _say(f"{kind} {content['counts'][kind]} ({explanation})")
         shown = _shown(content, kind)
         for name in content[kind][:shown]:
@@ -81,7 +87,7 @@ def _show(content: dict[str, Any]) -> None:
 def _shown(content: dict[str, Any], kind: str) -> int:
     if log.isEnabledFor(logging.DEBUG):
         return content["counts"][kind]
-    if kind in ("matched", "recomputed"):
+    if kind in ("matched", "recomputed", *RARE):
         return SHORT
     return content["counts"][kind] if content["out"] else MANY
 
@@ -93,8 +99,9 @@ def _model(model: dict[str, Any]) -> str:
     settings, side = model["settings"], model["settings"]["image_size"]
     hears = f"hears {model['audio_dim']} numbers a frame" if model["audio_dim"] else "hears nothing"
     prior = "a prior" if model["uses_prior"] else "no prior"
+    queries = f"{settings['queries']} queries, " if "queries" in settings else ""
     return (
-        f"{model['name']} for {model['task']}, {model['num_classes']} classes, {settings['queries']} queries, "
+        f"{model['name']} for {model['task']}, {model['num_classes']} classes, {queries}"
         f"{side}x{side} pixels, {hears}, takes {prior}, {numbers}"
     )
 

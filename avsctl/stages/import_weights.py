@@ -98,6 +98,8 @@ def _content(
         "missing": report.missing,
         "misshapen": report.mismatched,
         "recomputed": report.ignored,
+        "dead": report.dead,
+        "vggish": report.sound,
     }
     return {
         "file": foreign.name,

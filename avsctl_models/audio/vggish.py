@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from avsctl_models.registry import load_strictly
-from avsctl_models.weights.files import read_weights
+from avsctl_models.weights.files import part_of, read_weights
 
 DIM = 128
+PREFIX = "vggish."  # of its tensors in checkpoints of AVSegFormer, which carry it along
 PCA_RANGE = 2.0
 BATCH = 32  # examples at once; the first layer takes 50 MB for them
 
@@ -55,11 +56,12 @@ class Vggish(nn.Module):
 
 
 def load_vggish(path: Path) -> Vggish:
-    """Build VGGish from torchvggish's checkpoint (`.pth`) or the same tensors as `.safetensors`.
+    """Build VGGish from torchvggish's checkpoint (`.pth`), the same tensors as `.safetensors`, or those that a
+    checkpoint of AVSegFormer carries along.
 
     Raises: ValueError: If the file can't be read or its tensors are not VGGish's 18, shapes included.
     """
-    tensors = {name: tensor.float() for name, tensor in read_weights(path).items()}
+    tensors = {name: tensor.float() for name, tensor in part_of(read_weights(path), PREFIX).items()}
     with torch.device("meta"):
         network = Vggish()
     load_strictly(network, tensors, source=str(path), assign=True)

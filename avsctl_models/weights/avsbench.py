@@ -48,9 +48,11 @@ def detect(state: dict[str, Tensor]) -> bool:
     return "conv1.conv2d_list.0.weight" in state and "output_conv.4.weight" in state
 
 
-def settings(state: dict[str, Tensor]) -> dict:
+def sizes(state: dict[str, Tensor], config: dict | None = None) -> dict:
     """What the tensors say of the model, as arguments of `build`: its preset, task, classes and sizes.
 
+    Args:
+        config: Settings that count more, by name; see `presets.py`.
     Raises: ValueError: If too few tensors are there to tell.
     """
     try:
@@ -65,6 +67,7 @@ def settings(state: dict[str, Tensor]) -> dict:
             "head_hidden": [len(state["output_conv.0.weight"]), len(state["output_conv.2.weight"])],
             "attention_levels": levels,
             **backbone_settings(state, "encoder_backbone."),
+            **(config or {}),
         }
     except (KeyError, IndexError) as error:
         raise ValueError(f"the checkpoint of TPAVI is not whole: {error} is missing") from error
@@ -74,7 +77,7 @@ def build(config: dict) -> SegmentationModel:
     """Build TPAVI with random weights, as released: without a use of a prior.
 
     Args:
-        config: As `settings` gives it; any setting of the preset may be added.
+        config: As `sizes` gives it; any setting of the preset may be added.
     """
     return create_model("tpavi", **{"prior_fusion": False, **config})
 

@@ -70,9 +70,11 @@ def detect(state: dict[str, Tensor]) -> bool:
     return "head.query_generator.query.weight" in state and "head.fc.4.weight" in state
 
 
-def settings(state: dict[str, Tensor]) -> dict:
+def sizes(state: dict[str, Tensor], config: dict | None = None) -> dict:
     """What the tensors say of the model, as arguments of `build`: its preset, task, classes and sizes.
 
+    Args:
+        config: Settings that count more, by name; see `presets.py`.
     Raises: ValueError: If too few tensors are there to tell.
     """
     try:
@@ -94,6 +96,7 @@ def settings(state: dict[str, Tensor]) -> dict:
             "mask_hidden": len(state["head.mlp.layers.0.weight"]),
             "head_hidden": [len(state["head.fc.0.weight"]), len(state["head.fc.2.weight"])],
             **backbone_settings(state, "backbone."),
+            **(config or {}),
         }
     except KeyError as error:
         raise ValueError(f"the checkpoint of AVSegFormer is not whole: {error} is missing") from error
@@ -103,7 +106,7 @@ def build(config: dict) -> SegmentationModel:
     """Build AVSegFormer with random weights, as released: without a use of a prior.
 
     Args:
-        config: As `settings` gives it; any setting of the preset may be added.
+        config: As `sizes` gives it; any setting of the preset may be added.
     """
     return create_model("avsegformer", **{"prior_fusion": False, **config})
 

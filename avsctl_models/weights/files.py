@@ -36,6 +36,12 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
+def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it; all of them if none do."""
+    part = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    return part or dict(state)
+
+
 def read_config(path: Path | str) -> dict:
     """Read a JSON file of model sizes.
 

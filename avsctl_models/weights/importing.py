@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
 from avsctl_models.contract import SegmentationModel
 from avsctl_models.registry import is_own_file, read_spec
-from avsctl_models.weights import hub, mask2former_hf, stepping_stones, vggish
-from avsctl_models.weights.files import read_config, read_weights
+from avsctl_models.weights import avsbench, avsegformer, hub, mask2former_hf, stepping_stones, vggish
+from avsctl_models.weights.files import part_of, read_config, read_weights
 from avsctl_models.weights.mapping import MisfitError, Report, Rule, convert_with_rules, load_converted
 
-SOURCES = ("mask2former-hf", *stepping_stones.TASKS, vggish.SOURCE)
 
-_PUBLISHED = {
-    "image_size": 384,
-    "backbone": {
-        "embed_dim": 128,
-        "depths": [2, 2, 18, 2],
-        "num_heads": [4, 8, 16, 32],
-        "window_size": 12,
-        "drop_path_rate": 0.3,
+@dataclass(frozen=True)
+class _Source:
+    """What is done with the weights of one source.
+
+    Attributes:
+        sizes: Of the model, from the tensors and from what a config says, if there is one.
+        build: The model of such sizes, with random weights.
+        convert: Renames the tensors for that model.
+        detect: Whether weights are the source's; None where `stepping_stones.detect` tells.
+    """
+
+    sizes: Callable[[dict[str, Tensor], dict | None], dict]
+    build: Callable[[dict], SegmentationModel]
+    convert: Callable[[dict[str, Tensor], SegmentationModel], tuple[dict[str, Tensor], Report]]
+    detect: Callable[[dict[str, Tensor]], bool] | None = None
+
+
+_SOURCES = {
+    "mask2former-hf": _Source(mask2former_hf.sizes, mask2former_hf.build, mask2former_hf.convert),
+    **{
+        name: _Source(mask2former_hf.sizes, partial(stepping_stones.build, task=task), stepping_stones.convert)
+        for name, task in stepping_stones.TASKS.items()
+    },
+    **{
+        module.SOURCE: _Source(module.sizes, module.build, module.convert, module.detect)
+        for module in (avsbench, avsegformer)
     },
 }
+SOURCES = (*_SOURCES, vggish.SOURCE)
+
 log = logging.getLogger(__name__)
 
 _OWN_NAMES = (Rule("(.+)", ("{0}",)),)
@@ -65,7 +86,9 @@ def read_foreign(path: Path | str, source: str = "auto") -> Foreign:
     if is_own_file(local):
         raise ValueError(f"{path} is a model of avsctl already; use it as it is")
     state = read_weights(local)
-    found = vggish.SOURCE if vggish.detect(state) else stepping_stones.detect(state)
+    if source == vggish.SOURCE:
+        state = part_of(state, vggish.PREFIX)
+    found = _detect(state)
     if found is None:
         raise ValueError(
             f"{path} holds none of the known models ({', '.join(SOURCES)}); its first tensors are "
@@ -84,23 +107,22 @@ def find_config(foreign: Foreign, config: dict | Path | str | None = None) -> tu
 
     Args:
         config: Sizes or a JSON file of them; None takes a JSON beside the weights that describes a backbone (of
-            the same name, or `config.json`), or else the published sizes with the file's own numbers of queries
-            and classes.
-    Returns: Sizes, see `mask2former_hf.settings_from_config`, and where they come from, in words.
-    Raises: ValueError: If the JSON file cannot be read.
+            the same name, or `config.json`), or else what the tensors say: of TPAVI and AVSegFormer nearly all, of
+            the others the numbers of queries and classes, the rest being as published.
+    Returns: Sizes, see `mask2former_hf.settings_from_config`, `avsbench.sizes` or `avsegformer.sizes`, and where
+        they come from, in words.
+    Raises: ValueError: If the JSON file cannot be read, or the tensors are too few to tell.
     """
+    sizes = _model_source(foreign).sizes
     if isinstance(config, dict):
-        return {**_own_numbers(foreign.state, config), **config}, "the given config"
+        return sizes(foreign.state, config), "the given config"
     if config is not None:
-        sizes = read_config(config)
-        return {**_own_numbers(foreign.state, sizes), **sizes}, str(config)
+        return sizes(foreign.state, read_config(config)), str(config)
     for neighbour in _neighbours(foreign.path):
-        sizes = read_config(neighbour) if neighbour.is_file() else {}
-        if any(isinstance(sizes.get(key), dict) for key in ("backbone", "backbone_config")):
-            return {**_own_numbers(foreign.state, sizes), **sizes}, str(neighbour)
-    queries = _rows(foreign.state, "queries_features.weight")
-    sizes = {**_PUBLISHED, "mask2former": {"num_queries": queries}}
-    return {**_own_numbers(foreign.state, sizes), **sizes}, "the published models"
+        found = read_config(neighbour) if neighbour.is_file() else {}
+        if any(isinstance(found.get(key), dict) for key in ("backbone", "backbone_config", "backbone_options")):
+            return sizes(foreign.state, found), str(neighbour)
+    return sizes(foreign.state, None), "the published models"
 
 
 def fill_model(foreign: Foreign, config: dict, origin: str) -> tuple[SegmentationModel, Report]:
@@ -112,15 +134,13 @@ def fill_model(foreign: Foreign, config: dict, origin: str) -> tuple[Segmentatio
     Raises: MisfitError: If a tensor that the model needs is missing or of another shape.
         ValueError: If the sizes describe no model that can be built, or the weights are a sound encoder's.
     """
-    if foreign.source == vggish.SOURCE:
-        raise ValueError(f"{foreign.name} is VGGish, which turns sound into embeddings and segments nothing")
-    task = stepping_stones.TASKS.get(foreign.source)
+    source = _model_source(foreign)
     try:
-        model = stepping_stones.build(config, task=task) if task else mask2former_hf.build(config)
+        model = source.build(config)
     except (AssertionError, ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise ValueError(f"{foreign.name}: no model can be built from {origin}: {reason}") from error
-    converted, report = (stepping_stones if task else mask2former_hf).convert(foreign.state, model)
+    converted, report = source.convert(foreign.state, model)
     try:
         load_converted(model, converted, report, source=foreign.name)
     except MisfitError as error:
@@ -142,11 +162,9 @@ def import_model(
     """
     foreign = read_foreign(path, source)
     model, report = fill_model(foreign, *find_config(foreign, config))
-    dead = stepping_stones.DEAD if foreign.source == "stepping-stones-avs" else ()
-    unused = [name for name in report.unused if not name.endswith(dead)]
-    if unused:
-        first = ", ".join(unused[:3])
-        log.warning("%s: %d tensors are not part of the model and not used, first %s", path, len(unused), first)
+    if report.unused:
+        first, count = ", ".join(report.unused[:3]), len(report.unused)
+        log.warning("%s: %d tensors are not part of the model and not used, first %s", path, count, first)
     return model, report
 
 
@@ -158,7 +176,7 @@ def initialise(model: SegmentationModel, path: Path | str) -> Report:
     place, after its projections or instead of them.
 
     Args:
-        model: AAVS of any size.
+        model: Of any size.
         path: Weights of ours or of any of `SOURCES`.
     Returns: What matched, is missing or of another shape.
     Raises: ValueError: If the file cannot be read, its source is unknown, or nothing in it fits.
@@ -170,11 +188,25 @@ def initialise(model: SegmentationModel, path: Path | str) -> Report:
         foreign = read_foreign(path)
         adapters = _ADAPTER_MODES.get(foreign.source, "none")
         # the rules of a stage hold those of plain Mask2Former too
-        converted, report = stepping_stones.convert(foreign.state, model)
-    if adapters != model.spec["settings"]["adapters"]:
+        source = stepping_stones if foreign.source in _ADAPTER_MODES else _model_source(foreign)
+        converted, report = source.convert(foreign.state, model)
+    if adapters != model.spec["settings"].get("adapters", "none"):
         _leave_out_adapters(converted, report)
     load_converted(model, converted, report, source=str(path), partial=True)
     return report
+
+
+def _detect(state: dict[str, Tensor]) -> str | None:
+    if vggish.detect(state):
+        return vggish.SOURCE
+    found = (name for name, source in _SOURCES.items() if source.detect is not None and source.detect(state))
+    return next(found, None) or stepping_stones.detect(state)
+
+
+def _model_source(foreign: Foreign) -> _Source:
+    if foreign.source == vggish.SOURCE:
+        raise ValueError(f"{foreign.name} is VGGish, which turns sound into embeddings and segments nothing")
+    return _SOURCES[foreign.source]
 
 
 def _leave_out_adapters(converted: dict[str, Tensor], report: Report) -> None:
@@ -188,21 +220,3 @@ def _neighbours(path: Path) -> list[Path]:
     if path.is_dir():
         return [path / "config.json"]
     return [path.with_suffix(".json"), path.with_name("config.json")]
-
-
-def _own_numbers(state: dict[str, Tensor], config: dict) -> dict:
-    """What the tensors themselves say where the config is silent: classes, and widths of the audio projection."""
-    numbers: dict = {}
-    if "id2label" not in config:
-        numbers["num_labels"] = max(_rows(state, "class_predictor.bias") - 1, 1)
-    first, last = (
-        next((tensor.shape for name, tensor in state.items() if name.endswith(f"audio_proj.{index}.weight")), None)
-        for index in (0, 2)
-    )
-    if first and last and len(first) == len(last) == 2:
-        numbers["audio_proj"] = [first[1], first[0], last[0]]
-    return numbers
-
-
-def _rows(state: dict[str, Tensor], ending: str) -> int:
-    return next((len(tensor) for name, tensor in state.items() if name.endswith(ending) and tensor.ndim), 0)

@@ -85,6 +85,17 @@ def _rules() -> list[Rule]:
 
 RULES = tuple(_rules())
 
+_PUBLISHED = {
+    "image_size": 384,
+    "backbone": {
+        "embed_dim": 128,
+        "depths": [2, 2, 18, 2],
+        "num_heads": [4, 8, 16, 32],
+        "window_size": 12,
+        "drop_path_rate": 0.3,
+    },
+}
+
 _SUPPORTED = {
     "pre_norm": False,
     "enforce_input_projection": False,
@@ -104,6 +115,26 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> tuple[dict[str, Tenso
     Returns: Tensors under our names, and what matched, is missing or was not used.
     """
     return convert_with_rules(state, model, RULES, recomputed=RECOMPUTED)
+
+
+def sizes(state: dict[str, Tensor], config: dict | None) -> dict:
+    """Complete a config by what the tensors say: classes, queries, and widths of the audio projection.
+
+    Args:
+        config: As `settings_from_config` takes it; None for the published sizes.
+    """
+    if config is None:
+        config = {**_PUBLISHED, "mask2former": {"num_queries": _rows(state, "queries_features.weight")}}
+    numbers: dict = {}
+    if "id2label" not in config:
+        numbers["num_labels"] = max(_rows(state, "class_predictor.bias") - 1, 1)
+    first, last = (
+        next((tensor.shape for name, tensor in state.items() if name.endswith(f"audio_proj.{index}.weight")), None)
+        for index in (0, 2)
+    )
+    if first and last and len(first) == len(last) == 2:
+        numbers["audio_proj"] = [first[1], first[0], last[0]]
+    return {**numbers, **config}
 
 
 def settings_from_config(config: dict) -> dict:
@@ -182,3 +213,7 @@ def _refuse_other_than(config: dict, supported: dict) -> None:
     for name, value in supported.items():
         if config.get(name, value) != value:
             raise ValueError(f"The config asks for {name}={config[name]!r}; this model has only {value!r}")
+
+
+def _rows(state: dict[str, Tensor], ending: str) -> int:
+    return next((len(tensor) for name, tensor in state.items() if name.endswith(ending) and tensor.ndim), 0)

@@ -44,14 +44,16 @@ RULES = (*_rules(), *mask2former_hf.RULES)
 def convert(state: dict[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], Report]:
     """Rename and rearrange a released checkpoint's weights for AAVS of the same stage.
 
-    In stage 1, adapters replace output projections: those of the file are reported as unused.
+    In stage 1, adapters replace output projections: those of the file are reported as dead.
 
     Args:
         state: As the released code saves it, with or without the outer "model.".
         model: AAVS with a Swin backbone.
     Returns: Tensors under our names, and what matched, is missing or was not used.
     """
-    return convert_with_rules(_without_wrapper(state), model, RULES, recomputed=mask2former_hf.RECOMPUTED)
+    dead = DEAD if detect(state) == "stepping-stones-avs" else ()
+    recomputed = mask2former_hf.RECOMPUTED
+    return convert_with_rules(_without_wrapper(state), model, RULES, recomputed=recomputed, dead=dead)
 
 
 def build(config: dict, *, task: str) -> SegmentationModel:

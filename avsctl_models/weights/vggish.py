@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avsctl_models.audio.vggish import DIM, Vggish
+from avsctl_models.audio.vggish import DIM, PREFIX as PREFIX, Vggish
 from avsctl_models.weights.mapping import Report, Rule, convert_with_rules
 
 SOURCE = "vggish"

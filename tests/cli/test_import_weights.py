@@ -49,14 +49,14 @@ def _refused(result, *says):
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "matched", "unused"),
+    ("name", "source", "matched", "dead"),
     [
         ("stage1_tiny", "stepping-stones-avs", 354, 12),
         ("stage2_tiny", "stepping-stones-avss", 367, 0),
         ("mask2former_tiny", "mask2former-hf", 282, 0),
     ],
 )
-def test_every_golden_model_is_converted_with_all_it_needs(import_weights, name, source, matched, unused):
+def test_every_golden_model_is_converted_with_all_it_needs(import_weights, name, source, matched, dead):
     words = (GOLDEN / f"{name}.safetensors", "--config", GOLDEN / f"{name}.json", "--out", "out.safetensors")
     code, out, err = import_weights(*words, "--from", source, "--json")
     assert code == 0, err
@@ -64,10 +64,12 @@ def test_every_golden_model_is_converted_with_all_it_needs(import_weights, name,
     assert content["source"] == source
     assert content["counts"] == {
         "matched": matched,
-        "unused": unused,
+        "unused": 0,
         "missing": 0,
         "misshapen": 0,
         "recomputed": 8,
+        "dead": dead,
+        "vggish": 0,
     }
     assert all(len(content[kind]) == count for kind, count in content["counts"].items())
     state = load_model("out.safetensors").state_dict()
@@ -80,7 +82,7 @@ def test_the_report_is_readable_and_long_lists_are_cut_unless_asked(import_weigh
     code, out, err = import_weights(*words)
     assert code == 0, err
     assert "matched 354" in out and "… and 351 more (-v or --json lists all)" in out
-    assert "unused 12" in out and "missing 0" in out
+    assert "unused 0" in out and "dead 12" in out and "missing 0" in out
     assert out.count("_proj.weight\n") == 6  # the projections that adapters replace
     assert "out.safetensors: aavs for avs, 2 classes, 8 queries, 96x96 pixels" in out
     code, out, _ = import_weights(*words, "--overwrite", "-v")

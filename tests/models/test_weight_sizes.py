@@ -30,7 +30,7 @@ def test_either_stage_of_another_size_loads_and_predicts(tmp_path, kind, classes
     model, report = import_model(path, source=STAGES[kind])
     assert report.complete
     assert report.ignored == ["criterion.empty_weight"]
-    assert len(report.unused) == (12 if kind == "avs" else 0)  # 3 + 3 projections with bias
+    assert not report.unused and len(report.dead) == (12 if kind == "avs" else 0)  # 3 + 3 projections with bias
 
     frames, audio = torch.randn(2, 3, 128, 128), torch.randn(2, 128)
     prior = torch.rand(2, 75, 75) if kind == "avss" else None
