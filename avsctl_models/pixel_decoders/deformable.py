@@ -75,17 +75,31 @@ class DeformableAttention(nn.Module):
         offsets = self.offsets(queries).float().view(frames, length, heads, LEVELS, points, 2)
         offsets = offsets.permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, N*heads, L, points, 2)
 
-        total = values.new_zeros(())
-        start = 0
-        for level, (height, width) in enumerate(sizes):
-            level_map = values[..., start : start + height * width].unflatten(2, (height, width))
-            start += height * width
-            scale = offsets.new_tensor([2 / width, 2 / height])
-            grid = (2 * reference - 1)[:, None] + offsets[level] * scale
-            sampled = F.grid_sample(level_map, grid, align_corners=False)  # (N*heads, C/heads, L, points)
-            total = total + (sampled * weights[:, None, :, level]).sum(-1)
-        mixed = total.view(frames, dim, length).transpose(1, 2)
+        centre = (2 * reference - 1)[:, None]
+        scales = [offsets.new_tensor([2 / width, 2 / height]) for height, width in sizes]
+        places = [centre + offset * scale for offset, scale in zip(offsets, scales, strict=True)]
+        mixed = sample_levels(values, places, weights, sizes).view(frames, dim, length).transpose(1, 2)
         return self.output(mixed.to(tokens.dtype))
+
+
+def sample_levels(values: Tensor, places: list[Tensor], weights: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+    """Sum what is read at weighted points of all levels; nothing lies outside a level.
+
+    Args:
+        values: (B, D, L) of all levels, one after the other, each row by row.
+        places: For each level (B, Q, P, 2) points (x, y), -1 and 1 being a level's borders.
+        weights: (B, Q, levels, P).
+        sizes: (height, width) of each level.
+    Returns: (B, D, Q).
+    """
+    total = values.new_zeros(())
+    start = 0
+    for level, (height, width) in enumerate(sizes):
+        level_map = values[..., start : start + height * width].unflatten(2, (height, width))
+        start += height * width
+        sampled = F.grid_sample(level_map, places[level], align_corners=False)  # (B, D, Q, P)
+        total = total + (sampled * weights[:, None, :, level]).sum(-1)
+    return total
 
 
 class DeformableLayer(nn.Module):

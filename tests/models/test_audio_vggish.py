@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hash_fill import uniform
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
@@ -19,18 +19,9 @@ GAIN = 1.41421356
 
 def hash_fill(name: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
     """Weights made from their name: what the golden outputs were computed with."""
-    numbers = np.arange(int(np.prod(shape)), dtype=np.uint32)
-    numbers += np.uint32((zlib.crc32(name.encode()) + 11 * 0x9E3779B9) & 0xFFFFFFFF)
-    numbers ^= numbers >> np.uint32(16)
-    numbers *= np.uint32(0x85EBCA6B)
-    numbers ^= numbers >> np.uint32(13)
-    numbers *= np.uint32(0xC2B2AE35)
-    numbers ^= numbers >> np.uint32(16)
-    uniform = numbers.astype(np.float64)
-    uniform /= 4294967296.0
-    uniform -= 0.5
-    uniform *= 0.2 if len(shape) == 1 else 2.0 * np.sqrt(3.0 / np.prod(shape[1:])) * gain
-    return uniform.astype(np.float32).reshape(shape)
+    numbers = uniform(name, int(np.prod(shape))) - 0.5
+    numbers *= 0.2 if len(shape) == 1 else 2.0 * np.sqrt(3.0 / np.prod(shape[1:])) * gain
+    return numbers.astype(np.float32).reshape(shape)
 
 
 @pytest.fixture(scope="module")
