@@ -79,3 +79,16 @@ def two_stage_workspace(tiny_workspace: Path, tmp_path_factory: pytest.TempPathF
         options={},
     )
     return root
+
+
+@pytest.fixture(scope="session")
+def scored_workspace(two_stage_workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The two-stage workspace with the reports of its test split. Read only."""
+    from avsctl.stages.evaluate import EvaluateConfig, evaluate
+    from avsctl.workspace import Workspace
+
+    root = tmp_path_factory.mktemp("scored") / "workspace"
+    shutil.copytree(two_stage_workspace, root)
+    evaluate(Workspace(root), EvaluateConfig(task="avs", device="cpu"))
+    evaluate(Workspace(root), EvaluateConfig(prior="all", device="cpu"))
+    return root

@@ -11,6 +11,7 @@ from typing import Any
 from avsctl import __version__
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of
+from avsctl.caches.locks import sole_writer
 from avsctl.progress import Track, silent
 from avsctl.rendering.report.page import page_assets, render_page
 from avsctl.stages.report_clips import Media, make_media, media_plan
@@ -56,9 +57,14 @@ def report(workspace: Workspace, config: ReportConfig, *, overwrite: bool = Fals
     out = config.out or workspace.root / "report.html"
     check_place(out, overwrite)
     found = gather(workspace, config)
+    with sole_writer(out):
+        return _make(found, out, track)
+
+
+def _make(found: Gathered, out: Path, track: Track) -> Made:
     media, clips = None, found.caches.clips
     if clips is not None and found.chosen:
-        plan = media_plan(clips, found.caches.audio, found.panels, config.precision)
+        plan = media_plan(clips, found.caches.audio, found.panels, found.config.precision)
         media = Media(out.with_name(f"{out.stem}-media"), plan)
     view = page_view(found)
     fingerprint = _fingerprint(found, view, media)

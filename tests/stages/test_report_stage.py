@@ -14,7 +14,6 @@ from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import read_json, write_json
 from avsctl.errors import AvsctlError
 from avsctl.stages import report as stage, report_clips
-from avsctl.stages.evaluate import EvaluateConfig, evaluate
 from avsctl.stages.report import report
 from avsctl.stages.report_clips import choose_clips
 from avsctl.stages.report_gather import ReportConfig, gather
@@ -28,20 +27,10 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def scored(two_stage_workspace, tmp_path_factory):
-    """The two-stage workspace with the reports of its test split. Read only."""
-    root = tmp_path_factory.mktemp("scored") / "workspace"
-    shutil.copytree(two_stage_workspace, root)
-    evaluate(Workspace(root), EvaluateConfig(task="avs", device="cpu"))
-    evaluate(Workspace(root), EvaluateConfig(prior="all", device="cpu"))
-    return root
-
-
 @pytest.fixture
-def copy(scored, tmp_path):
+def copy(scored_workspace, tmp_path):
     """A copy of the scored workspace that may be changed."""
-    return shutil.copytree(scored, tmp_path / "workspace")
+    return shutil.copytree(scored_workspace, tmp_path / "workspace")
 
 
 def write(root, *, clips=1, **options):
@@ -214,8 +203,8 @@ def test_other_files_are_not_overwritten(copy):
         write(copy, out=copy / "runs")
 
 
-def test_the_worst_and_best_clips_of_each_subset_are_chosen(scored):
-    clips = ClipCache(scored / "clips.h5")
+def test_the_worst_and_best_clips_of_each_subset_are_chosen(scored_workspace):
+    clips = ClipCache(scored_workspace / "clips.h5")
     everyone = clips.select(split=None)
     scores = {(clips.subsets[i], clips.uids[i]): {"miou": (7 * i) % 11 / 11} for i in everyone}
     chosen = choose_clips(clips, "all", "all", 3, scores, "miou")
@@ -228,9 +217,10 @@ def test_the_worst_and_best_clips_of_each_subset_are_chosen(scored):
     assert choose_clips(clips, "all", "all", None, {}, "miou") == dict.fromkeys(everyone, "all")
 
 
-def test_tables_hold_the_numbers_of_the_reports(scored):
-    found = gather(Workspace(scored), ReportConfig(clips=0, device="cpu"))
-    evaluations, problems = read_evaluations(scored / "reports/test", found.runs, None, subset="all", only=False)
+def test_tables_hold_the_numbers_of_the_reports(scored_workspace):
+    found = gather(Workspace(scored_workspace), ReportConfig(clips=0, device="cpu"))
+    folder = scored_workspace / "reports/test"
+    evaluations, problems = read_evaluations(folder, found.runs, None, subset="all", only=False)
     assert problems == []
     tables = score_tables(evaluations, "all")
     assert [table["task"] for table in tables] == ["avs", "avss"]
@@ -266,8 +256,8 @@ def test_confusion_is_the_share_of_each_class_and_names_the_largest_mistakes():
     assert confusion_table(np.zeros((5, 5), int), ["a"] * 5) is None
 
 
-def test_confusion_is_read_from_what_evaluate_wrote(scored):
-    found = gather(Workspace(scored), ReportConfig(clips=0, device="cpu"))
+def test_confusion_is_read_from_what_evaluate_wrote(scored_workspace):
+    found = gather(Workspace(scored_workspace), ReportConfig(clips=0, device="cpu"))
     main = found.mains["avss/aavs-tiny-all-oracle-s3407"]
     matrix = main.confusion("all")
     rows = read_json(main.path)["per_class"]["all"]

@@ -223,18 +223,22 @@
   document.addEventListener("click", (event) => {
     const link = event.target.closest("button[data-truth]");
     if (!link) return;
-    const pick = (select, name) => {
-      const wanted = String(data.classes.indexOf(name));
-      select.value = [...select.options].some((option) => option.value === wanted) ? wanted : "";
-      return name === undefined || name === data.classes[0] || select.value === wanted;
-    };
-    $("filters").reset();
-    const found = [pick($("truth"), link.dataset.truth), pick($("result"), link.dataset.result)].every(Boolean);
+    for (const id of ["subset", "truth", "result", "named"]) $(id).value = "";
+    const { truth, result } = link.dataset;
+    // The background is everywhere; a class that never sounds may still be in a result.
+    const found = truth === data.classes[0] || pick($("truth"), truth) || (!result && pick($("result"), truth));
+    const both = !result || result === data.classes[0] || pick($("result"), result);
     choose();
-    if (!found) $("count").textContent = `No clip shown here has both; all are shown. ${$("count").textContent}`;
+    if (!found || !both) $("count").textContent = `No clip shown here has it. ${$("count").textContent}`;
     $("clips").scrollIntoView();
     $("player").focus({ preventScroll: true });
   });
+  function pick(select, name) {
+    const wanted = String(data.classes.indexOf(name));
+    const there = [...select.options].some((option) => option.value === wanted);
+    if (there) select.value = wanted;
+    return there;
+  }
 
   /* ---- the player ---- */
   const audio = $("audio");
