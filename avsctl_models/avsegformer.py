@@ -103,6 +103,7 @@ class AVSegFormer(SegmentationModel):
         """
         check_sound_and_prior(self, len(features[0]), audio, prior, lengths)
         check_image_size(size)
+        assert audio is not None  # it hears, which was checked
         sound = self.audio_projection(torch.relu(audio) if self.audio_relu else audio)  # (N, C)
         memory, mask_features = self.pixel_decoder(features)
         initial = self.generator(sound) + self.queries
@@ -238,6 +239,6 @@ def _initialise(model: AVSegFormer) -> None:
         if joined == 3 and attention.output.bias is not None:
             for part in (*parts, attention.output):
                 nn.init.zeros_(part.bias)
-    for attention in (module for module in modules if isinstance(module, DeformableAttention)):
-        attention.reset()
+    for deformable in (module for module in modules if isinstance(module, DeformableAttention)):
+        deformable.reset()
     nn.init.normal_(model.pixel_decoder.level_embedding)

@@ -108,7 +108,8 @@ class AudioMapLoss:
 
     def _level(self, logits: Tensor, maps: Tensor, sound: Tensor, labelled: Tensor) -> Tensor:
         binary = logits.shape[1] == 1
-        seen = self._masked_mean(maps, self._mask(logits.float(), maps.shape[-2:]))
+        size = (maps.shape[-2], maps.shape[-1])
+        seen = self._masked_mean(maps, self._mask(logits.float(), size))
         if self.distance == "cosine":
             alike = F.cosine_similarity(seen, sound, dim=1)
             losses = -(alike.relu() + 1e-6).log()

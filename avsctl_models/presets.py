@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 TASKS = ("avs", "avss")
 
 _PVT = {"backbone": "pvt_v2_b5", "backbone_options": {}, "drop_path": 0.1, "normalization": "imagenet"}
@@ -24,7 +26,7 @@ _TPAVI = {
     "audio_relu": True,
     "audio_loss_weight": 0.5,
 }
-_TPAVI_TASKS = {
+_TPAVI_TASKS: dict[str, dict[str, Any]] = {
     # Published without an audio loss for S4; for MS3 it is that of avss.
     "avs": {"prior_fusion": False, "audio_loss": None},
     "avss": {"prior_fusion": True, "audio_loss": {"distance": "kl"}},
@@ -62,7 +64,7 @@ _AVSEGFORMER_TINY = {
     "head_hidden": [32, 16],
     "dropout": 0.0,
 }
-_AVSEGFORMER_TASKS = {
+_AVSEGFORMER_TASKS: dict[str, dict[str, Any]] = {
     "avs": {"image_size": 512, "prior_fusion": False},
     "avss": {"image_size": 224, "prior_fusion": True},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -72,8 +73,12 @@ class TPAVI(SegmentationModel):
 
     @property
     def audio_dim(self) -> int | None:
-        blocks = [block.audio for block in self.attention.values()]
-        return blocks[0].in_features if blocks and blocks[0] is not None else None
+        sounds = [block.audio for _, block in self._levels()]
+        return sounds[0].in_features if sounds and sounds[0] is not None else None
+
+    def _levels(self) -> list[tuple[int, TemporalAttention]]:
+        """The levels that have a block, with it."""
+        return [(int(level), cast(TemporalAttention, block)) for level, block in self.attention.items()]
 
     def from_features(
         self,
@@ -97,9 +102,9 @@ class TPAVI(SegmentationModel):
         means = window_means(lengths or [count], self.window, like=features[0])
         projected = [project(f) for project, f in zip(self.projections, features, strict=True)]
         maps, sounds = list(projected), []
-        for level, block in self.attention.items():
-            sound = None if audio is None else block.audio(audio)  # (N, C)
-            maps[int(level)] = self._attend(block, projected[int(level)], means, sound)
+        for level, block in self._levels():
+            sound = None if audio is None or block.audio is None else block.audio(audio)  # (N, C)
+            maps[level] = self._attend(block, projected[level], means, sound)
             sounds += [] if sound is None else [sound]
         # The pyramid's first ReLU works in place in the released code, so that the loss sees its result.
         maps = [torch.relu(m) for m in maps]
@@ -108,7 +113,7 @@ class TPAVI(SegmentationModel):
         fused = mask_features if prior is None else fuse_prior(mask_features, prior)
         trace = {"projected": projected, "maps": maps, "mask_features": mask_features}
         trace["mask_features_with_prior"] = fused
-        heard = [maps[int(level)] for level in self.attention] if sounds else []
+        heard = [maps[level] for level, _ in self._levels()] if sounds else []
         return DenseOutput(self.head(fused), size, heard, sounds, trace if intermediates else None)
 
     def _attend(self, block: TemporalAttention, maps: Tensor, means: Tensor, sound: Tensor | None) -> Tensor:
@@ -125,7 +130,8 @@ class TPAVI(SegmentationModel):
         The audio loss of a binary model counts frames without a label too.
         Returns: "loss", "loss_mask" and, with an audio loss, "loss_audio".
         """
-        wanted = labelled_frames(labels, labelled, output.logits.shape[-2:])
+        size = (output.logits.shape[-2], output.logits.shape[-1])
+        wanted = labelled_frames(labels, labelled, size)
         mask = frame_mean(pixel_loss(output.logits, wanted), labelled)
         if self.audio_loss is None:
             return {"loss": mask, "loss_mask": mask.detach()}

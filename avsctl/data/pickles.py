@@ -56,7 +56,7 @@ def _check_steps(data: bytes) -> None:
         if step.name in _REFUSED:
             named = "" if argument is None else f" {argument}"
             raise ValueError(f"the pickle has a step {step.name}{named}, which no tensor needs; it is not opened")
-        if step.name in _PLACES and argument > len(data):
+        if step.name in _PLACES and (argument or 0) > len(data):
             raise ValueError(f"the pickle has a place number {argument:,}; it is not opened")
     if steps & _ITEMS and steps & _TUPLES:
         raise ValueError("the pickle has a table and tuples, which no tensor needs; it is not opened")

@@ -56,7 +56,7 @@ def make_plan(workspace: Workspace, config: ExperimentConfig, *, jobs: int = 1) 
 
     Raises: AvsctlError: If a cache is missing, or the dataset, a model or an option doesn't fit.
     """
-    words = () if config.device == "auto" else ("--device", config.device)
+    words: tuple[str, ...] = () if config.device == "auto" else ("--device", config.device)
     words += () if config.precision == "fp32" else ("--precision", config.precision)
     place = Place(workspace, precision=config.precision, words=words, workers=("--workers", "1") if jobs > 1 else ())
     _ = place.audio  # refuses caches that don't fit before anything is planned

@@ -37,14 +37,15 @@ class Model:
 
 
 class Cell(Protocol):
-    """One ordinary command.
+    """One ordinary command."""
 
-    Attributes:
-        title: for lists, messages and logs. needs: cells whose results it reads.
-    """
+    @property
+    def title(self) -> str:
+        """For lists, messages and logs."""
 
-    title: str
-    needs: tuple[Cell, ...]
+    @property
+    def needs(self) -> tuple[Cell, ...]:
+        """Cells whose results it reads."""
 
     def state(self) -> str:
         """`THERE` if the result is there and fresh, `MISSING`, or in words how far it is."""

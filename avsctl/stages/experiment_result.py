@@ -52,7 +52,7 @@ def collect(plan: Plan, missing: Collection[Cell]) -> dict[str, Any]:
 
 def _entry(where: Where, entry: Entry, reports: list[Report] | None) -> dict[str, Any]:
     row, column = where
-    content = {
+    content: dict[str, Any] = {
         "row": row,
         "column": column,
         "runs": [one.training.name for one in entry.evaluations],

@@ -59,7 +59,8 @@ def _run_here(cells: Sequence[Cell], launch: Launch) -> Iterator[Outcome]:
 
 
 def _run_side_by_side(cells: Sequence[Cell], lanes: _Lanes) -> Iterator[Outcome]:
-    todo, done, failed = list(cells), set(), {}
+    todo, done = list(cells), set()
+    failed: dict[Cell, str] = {}
     while todo or lanes.running:
         known = []
         for cell in [cell for cell in todo if all(needed in done or needed in failed for needed in cell.needs)]:

@@ -9,7 +9,7 @@ from avsctl.caches.clips import SPLITS, ClipCache
 from avsctl.configs import LEVELS
 from avsctl.errors import AvsctlError
 from avsctl.stages import experiment_paper as paper
-from avsctl.stages.experiment_cells import Cell, CellBook, Evaluation, Model, in_order
+from avsctl.stages.experiment_cells import Cell, CellBook, Evaluation, Model, Prior, in_order
 
 Where = tuple[str, str]
 """A row and a column."""
@@ -93,7 +93,8 @@ def _table2(book: CellBook, models: Sequence[Model], seeds: Sequence[int]) -> Pl
         alone = tuple(_alone(book, model, seed) for seed in seeds)
         entries[model.label, "alone"] = Entry(alone, paper=_known(paper.TABLE2, model, "alone"))
         two_stage = [book.training("avss", model, seed, prior="oracle") for seed in seeds]
-        for column, prior in (*((name, book.simulated(miou)) for name, miou in LEVELS.items()), ("oracle", "oracle")):
+        priors: dict[str, Prior | str] = {name: book.simulated(miou) for name, miou in LEVELS.items()}
+        for column, prior in {**priors, "oracle": "oracle"}.items():
             scored = tuple(book.evaluation(run, prior) for run in two_stage)
             entries[model.label, column] = Entry(scored, paper=_known(paper.TABLE2, model, column))
     return Plan(
@@ -177,7 +178,8 @@ def _prior_curve(book: CellBook, models: Sequence[Model], seeds: Sequence[int]) 
     for model in models:
         entries[model.label, SINGLE] = Entry(tuple(_alone(book, model, seed) for seed in seeds))
         runs = [book.training("avss", model, seed, prior="oracle") for seed in seeds]
-        for column, prior in (*((f"{miou:g}", book.simulated(miou)) for miou in CURVE), ("oracle", "oracle")):
+        priors: dict[str, Prior | str] = {f"{miou:g}": book.simulated(miou) for miou in CURVE}
+        for column, prior in {**priors, "oracle": "oracle"}.items():
             entries[model.label, column] = Entry(tuple(book.evaluation(run, prior) for run in runs))
     levels = [*(f"{miou:g}" for miou in CURVE), "oracle"]
     return Plan(

@@ -75,7 +75,14 @@ class Trainer:
         self.track = track
         self.device = next(model.parameters()).device
         self.position = Position()
-        self.optimizer: torch.optim.Optimizer | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser of the phase that was entered."""
+        if self._optimizer is None:
+            raise RuntimeError("the trainer has entered no phase yet")
+        return self._optimizer
 
     @property
     def last(self) -> Path:
@@ -104,7 +111,7 @@ class Trainer:
 
     def _restore(self) -> None:
         self.position = Position(**{k: v for k, v in read_position(self.last).items() if k != "frozen"})
-        self.optimizer = set_phase(self.model, self.position.phase, self.config)
+        self._optimizer = set_phase(self.model, self.position.phase, self.config)
         restore_checkpoint(self.last, self.model, self.optimizer)
         log.info("continuing at epoch %d, step %d", self.position.epoch + 1, self.position.step)
 
@@ -115,7 +122,7 @@ class Trainer:
             # Phase 2 goes on from the best epoch of phase 1.
             load_strictly(self.model, load_file(self.best), source=str(self.best))
         torch.manual_seed(derive_seed(self.config.seed, "phase", phase))
-        self.optimizer = set_phase(self.model, phase, self.config, before=self.optimizer)
+        self._optimizer = set_phase(self.model, phase, self.config, before=self._optimizer)
         self.position.phase = phase
         count = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         log.info("phase %d trains %s parameters", phase, f"{count:,}")

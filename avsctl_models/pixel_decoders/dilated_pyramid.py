@@ -17,9 +17,10 @@ class DilatedProjection(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(inputs, outputs, 3, padding=d, dilation=d) for d in DILATIONS)
-        for layer in self.convolutions:
+        layers = [nn.Conv2d(inputs, outputs, 3, padding=d, dilation=d) for d in DILATIONS]
+        for layer in layers:
             nn.init.normal_(layer.weight, std=0.01)
+        self.convolutions = nn.ModuleList(layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return sum(layer(x) for layer in self.convolutions)
@@ -73,7 +74,8 @@ class ResidualPyramid(nn.Module):
             maps: Four maps (N, C, H/2^(i+2), W/2^(i+2)).
         Returns: (N, C, H/2, W/2).
         """
-        merged = None
-        for step, level in zip(self.steps, reversed(maps), strict=True):
+        first, *others = self.steps
+        merged = first(maps[-1], None)
+        for step, level in zip(others, maps[-2::-1], strict=True):
             merged = step(level, merged)
         return merged
