@@ -251,8 +251,8 @@ class ClipCache:
             values = self._open()["log_mel/data"][self.first_frame[clip] : self.first_frame[clip + 1]]
         return None if np.isnan(values).any() else values
 
-    def verify(self, clip: int) -> bool:
-        """Whether a clip's bytes are still those that were written."""
+    def item(self, clip: int) -> dict[str, np.ndarray]:
+        """A clip by its place, as `assemble_clips` takes it."""
         record = ClipRecord(
             uid=self.uids[clip],
             video=self.videos[clip],
@@ -263,7 +263,11 @@ class ClipCache:
             audio=self.audio_bytes(clip),
             log_mel=self.log_mel(clip),
         )
-        return record.arrays()["hash"].tobytes().decode() == self.hashes[clip]
+        return record.arrays()
+
+    def verify(self, clip: int) -> bool:
+        """Whether a clip's bytes are still those that were written."""
+        return self.item(clip)["hash"].tobytes().decode() == self.hashes[clip]
 
     def _open(self) -> h5py.File:
         if self._file is None:

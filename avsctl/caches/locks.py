@@ -15,7 +15,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,7 +27,7 @@ _held: set[Path] = set()
 
 
 @contextmanager
-def sole_writer(target: Path, *, wait: bool = False) -> Iterator[None]:
+def sole_writer(target: Path, *, also: Sequence[Path] = (), wait: bool = False) -> Iterator[None]:
     """Be the only process that writes `target`, a file or a folder, inside the block.
 
     `.NAME.lock` beside it names the process, host and command that hold it. The system frees the lock when its
@@ -35,6 +35,7 @@ def sole_writer(target: Path, *, wait: bool = False) -> Iterator[None]:
     free. What a killed process left half written of `target` is removed first.
 
     Args:
+        also: files that are written with it, whose leavings are removed, too.
         wait: for a holder that will soon be done, instead of refusing.
     Raises: AvsctlError: If another process, or this one already, is writing it; the message names the holder.
     """
@@ -43,7 +44,8 @@ def sole_writer(target: Path, *, wait: bool = False) -> Iterator[None]:
     handle = _acquire(path, target, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     _held.add(path)
     try:
-        _remove_leavings(target)
+        for written in (target, *also):
+            _remove_leavings(written)
         yield
     finally:
         _held.discard(path)

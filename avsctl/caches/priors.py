@@ -3,6 +3,7 @@
 | key | shape, type | meaning |
 |---|---|---|
 | clips/uid, clips/first_frame | (n,) text, (n + 1,) int64 | index; maps are found by (uid, frame), never by position |
+| clips/hash | (n,) text | hash of the clip's name and maps |
 | maps | (F, s, s) uint8, one compressed chunk per frame | round(255 · probability), s = 224 by default |
 | attributes origin | text | `predicted`, `low`, `high`, `miou-X` or `masks` |
 | attributes accuracy | JSON | `{"<subset>/<split>": mIoU}` against the ground truth, `null` where nothing is labelled |
@@ -34,6 +35,7 @@ from avsctl.caches.header import (
     set_text,
     write_header,
 )
+from avsctl.caches.integrity import clip_hashes
 from avsctl.errors import AvsctlError
 from avsctl.limits import MAX_FRAMES
 
@@ -59,10 +61,11 @@ def assemble_priors(
     options: Mapping[str, Any],
 ) -> Path:
     """Write a prior cache from items `{"maps": (T, s, s) uint8}` in the order of `uids`."""
-    counts, hashes, size = [], [], 0
-    for item in items():
+    counts, hashes, checks, size = [], [], [], 0
+    for uid, item in zip(uids, items(), strict=True):
         counts.append(len(item["maps"]))
         hashes.append(hash_of(item["maps"].tobytes()))
+        checks.append(hash_of(uid, hashes[-1]).encode())
         size = item["maps"].shape[-1]
     first_frame = np.cumsum([0, *counts])
     with whole_file(path) as part, new_cache(part, ["clips"]) as file:
@@ -71,6 +74,7 @@ def assemble_priors(
         set_text(file, "accuracy", json.dumps(dict(accuracy), sort_keys=True))
         file["clips/uid"] = np.array([uid.encode() for uid in uids], dtype="S")
         file["clips/first_frame"] = first_frame
+        file["clips/hash"] = np.array(checks, dtype="S")
         shape = (int(first_frame[-1]), size, size)
         maps = file.create_dataset(
             "maps", shape, np.uint8, chunks=(1, size, size), compression="gzip", compression_opts=4
@@ -95,7 +99,8 @@ class PriorCache:
             self.fingerprint = get_text(file, "fingerprint")
             self.origin = get_text(file, "origin")
             self.accuracy: dict[str, float | None] = _accuracy(file)
-            uids = read_texts(file, "clips/uid")
+            self.uids = uids = read_texts(file, "clips/uid")
+            self._hashes = read_texts(file, "clips/hash") if "clips/hash" in file else []
             frames, *size = check_array(file, "maps", "u", 3).shape
             first = read_array(file, "clips/first_frame", "iu", 1)
             self._first_frame = check_bounds("clips/first_frame", first, len(uids), frames)
@@ -108,6 +113,9 @@ class PriorCache:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
 
+    def __len__(self) -> int:
+        return len(self.uids)
+
     def __contains__(self, uid: str) -> bool:
         return uid in self._position
 
@@ -119,10 +127,22 @@ class PriorCache:
         position = self._position.get(uid)
         if position is None:
             raise AvsctlError(f"{self.path} has no prior for clip {uid}. Run 'avsctl predict-priors --overwrite'.")
+        return self.item(position)["maps"]
+
+    def item(self, clip: int) -> dict[str, np.ndarray]:
+        """A clip by its place, as `assemble_priors` takes it."""
         if self._file is None:
             self._file = reopen_cache(self.path, "priors", self.fingerprint)
         with readable(self.path, "priors"):
-            return self._file["maps"][self._first_frame[position] : self._first_frame[position + 1]]
+            return {"maps": self._file["maps"][self._first_frame[clip] : self._first_frame[clip + 1]]}
+
+    def verify(self, clip: int) -> bool:
+        """Whether a clip's maps are still those that were written.
+
+        Raises: AvsctlError: If the cache has no checksums, or the maps can't be read.
+        """
+        found = hash_of(self.uids[clip], hash_of(self.item(clip)["maps"].tobytes()))
+        return found == clip_hashes(self._hashes, self.path)[clip]
 
 
 def _accuracy(file: h5py.File) -> dict[str, float | None]:

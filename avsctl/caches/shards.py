@@ -27,16 +27,24 @@ from avsctl.errors import AvsctlError
 
 @contextmanager
 def making(
-    target: Path, plan: Mapping[str, Any], items: int, per_shard: int = 8, *, item_bytes: float, final_share: float = 1
+    target: Path,
+    plan: Mapping[str, Any],
+    items: int,
+    per_shard: int = 8,
+    *,
+    item_bytes: float,
+    final_share: float = 1,
+    also: Sequence[Path] = (),
 ) -> Iterator[Shards]:
     """Give the shards of a cache to its only writer, and remove them when the block ends without an error.
 
     Args:
         item_bytes: about what one item takes in a shard, rather less than more.
         final_share: size of the finished cache in that of all its shards.
+        also: files that are written with it.
     Raises: AvsctlError: If another process is making the cache, or it would not fit on the disk.
     """
-    with sole_writer(target):
+    with sole_writer(target, also=also):
         shards = Shards(target, plan, items, per_shard)
         missing = sum(len(shards.range(shard)) for shard in shards.missing())
         check_space(target.parent, int(item_bytes * (missing + final_share * items)), f"{target.name}")

@@ -163,6 +163,19 @@ def device_options(function: Callable) -> Callable:
 
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there.")
+repair_option = click.option(
+    "--repair",
+    is_flag=True,
+    help="Check every clip of the finished cache against its checksum and make only the damaged ones again.",
+)
+
+
+def check_repair(repair: bool, overwrite: bool) -> None:
+    """Raise AvsctlError if both are given."""
+    if repair and overwrite:
+        raise AvsctlError("--repair keeps what is whole and --overwrite makes all of it again: give one of them.")
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 workers_option = click.option(
     "--workers", type=click.IntRange(min=0), default=None, show_default="all cores", help="Worker processes."

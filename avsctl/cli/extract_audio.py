@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from avsctl.cli._console import out, track
-from avsctl.cli._options import WEIGHTS, command, overwrite_option, workers_option
+from avsctl.cli._options import WEIGHTS, check_repair, command, overwrite_option, repair_option, workers_option
 from avsctl.workspace import Workspace
 from avsctl_models.audio.encoders import ENCODERS
 
@@ -37,6 +37,7 @@ from avsctl_models.audio.encoders import ENCODERS
 )
 @workers_option
 @overwrite_option
+@repair_option
 def command(
     workspace: Workspace,
     encoder: str | None,
@@ -45,6 +46,7 @@ def command(
     target: Path | None,
     workers: int | None,
     overwrite: bool,
+    repair: bool,
 ):
     """Compute one audio embedding per frame into audio.h5.
 
@@ -54,6 +56,7 @@ def command(
     from avsctl.caches.audio import AudioCache
     from avsctl.stages.extract_audio import extract_audio
 
+    check_repair(repair, overwrite)
     chosen = encoder or ("vggish" if weights else "logmel")
     path = extract_audio(
         workspace.clips,
@@ -62,6 +65,7 @@ def command(
         weights=weights,
         pca=pca,
         overwrite=overwrite,
+        repair=repair,
         workers=workers,
         track=track,
     )

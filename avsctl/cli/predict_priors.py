@@ -11,10 +11,12 @@ from rich.table import Table
 
 from avsctl.cli._console import out as console, track
 from avsctl.cli._options import (
+    check_repair,
     command,
     device_options,
     json_option,
     overwrite_option,
+    repair_option,
     seed_option,
     subset_option,
     workers_option,
@@ -71,6 +73,7 @@ from avsctl.workspace import Run, Workspace
 @device_options
 @workers_option
 @overwrite_option
+@repair_option
 @json_option
 def command(
     workspace: Workspace,
@@ -90,6 +93,7 @@ def command(
     Simulated priors err as models do: wrong borders, missed sources, silent objects included, whole frames failed. They
     need labels: a frame without one gets an empty prior.
     """
+    check_repair(options["repair"], options["overwrite"])
     _check_one_source(run=run, simulated=level or miou, from_masks=from_masks)
     _check_target(workspace, options["target"])
     if export_png:
@@ -178,6 +182,7 @@ def _import(
     binary_labels: str,
     workers: int | None,
     overwrite: bool,
+    repair: bool,
     **unused: Any,
 ) -> Path:
     from avsctl.stages.mask_files import import_masks
@@ -192,6 +197,7 @@ def _import(
         binary_labels=binary_labels,
         workers=workers,
         overwrite=overwrite,
+        repair=repair,
         track=track,
     )
 

@@ -35,6 +35,7 @@ def _reading_options(function: Any) -> Any:
         _options.json_option,
         _options.workers_option,
         _options.overwrite_option,
+        _options.repair_option,
         click.option(
             "--skip-broken", is_flag=True, help="Leave clips with broken files out and list them in clips.skipped.json."
         ),
@@ -164,6 +165,7 @@ def videos(
 @click.option("--size", type=click.IntRange(32, 2048), default=160, show_default=True, help="Side of a frame.")
 @_options.seed_option
 @_options.overwrite_option
+@_options.repair_option
 @_options.workers_option
 @_options.json_option
 def synthetic(
@@ -173,6 +175,7 @@ def synthetic(
     size: int,
     seed: int,
     overwrite: bool,
+    repair: bool,
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -195,7 +198,7 @@ def synthetic(
         workers=processes,
         track=track,
     )
-    _read(open_dataset(root), workspace, overwrite=overwrite, workers=workers, as_json=as_json)
+    _read(open_dataset(root), workspace, overwrite=overwrite, repair=repair, workers=workers, as_json=as_json)
 
 
 for _subcommand in (avsbench, synthetic, folder, videos):
@@ -209,12 +212,14 @@ def _read(
     as_json: bool,
     workers: int | None,
     overwrite: bool,
+    repair: bool,
     subset: str = "all",
     skip_broken: bool = False,
     check: bool = False,
 ) -> None:
     from avsctl.stages.prepare import prepare, skipped_list
 
+    _options.check_repair(repair, overwrite)
     err.print(f"found {dataset.name} in {dataset.root}", markup=False, highlight=False)
     if check:
         report = inspect(dataset, subset=subset, workers=workers, track=track)
@@ -227,6 +232,7 @@ def _read(
         workers=workers,
         skip_broken=skip_broken,
         overwrite=overwrite,
+        repair=repair,
         track=track,
     )
     skipped = read_json(skipped_list(path)) if skipped_list(path).exists() else []

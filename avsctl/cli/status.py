@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from avsctl.caches.space import readable_bytes
-from avsctl.cli._console import out
+from avsctl.cli._console import out, track
 from avsctl.cli._options import command, json_option
 from avsctl.workspace import Workspace
 
@@ -21,18 +21,31 @@ SCORES = {"mIoU": "miou", "F": "f_score", "fg": "miou_foreground", "as AVS": "av
 
 
 @command("status")
+@click.option(
+    "--verify", "check", is_flag=True, help="Also check every clip of every cache against its checksum; exit code 1 "
+    "where one is damaged."
+)  # fmt: skip
 @json_option
-def command(workspace: Workspace, as_json: bool) -> None:
+def command(workspace: Workspace, as_json: bool, check: bool) -> None:
     """Show what the workspace holds and what to run next.
 
     Scores are in percent. Looks only, and works on an empty folder and on damaged files.
     """
     from avsctl.stages.status import status
+    from avsctl.stages.verification import verify
 
     content = status(workspace)
+    if check:
+        content["verified"] = verify(workspace, track)
     if as_json:
         click.echo(json.dumps(content, indent=1))
-        return
+    else:
+        _show(content)
+    if any(entry["problem"] for entry in content.get("verified", ())):
+        raise click.exceptions.Exit(1)
+
+
+def _show(content: dict[str, Any]) -> None:
     _say(f"workspace {content['workspace']}: {readable_bytes(content['bytes'])}")
     _show_clips(content["clips"])
     _show_audio(content["audio"])
@@ -41,6 +54,9 @@ def command(workspace: Workspace, as_json: bool) -> None:
     _show_reports(content["reports"])
     for name, size in content["unfinished"].items():
         _say(f"{name} is half made ({readable_bytes(size)} so far); its command goes on from there")
+    for entry in content.get("verified", ()):
+        whole = f"{entry['clips']:,} clips as they were written" if entry["clips"] else "readable"
+        _say(f"checked {entry['path']}: {whole}" if entry["problem"] is None else f"damaged: {entry['problem']}")
     _say("next: " + "   or   ".join(content["next"]))
 
 

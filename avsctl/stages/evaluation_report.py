@@ -75,7 +75,8 @@ def per_class(scores: SemanticScores, subsets: Sequence[str], classes: Sequence[
 def write_report(folder: Path, name: str, content: dict[str, Any], scores: BinaryScores | SemanticScores) -> Report:
     """Write `<name>.clips.csv`, for classes `<name>.csv` and `<name>.confusion.csv`, and last the JSON."""
     path = folder / f"{name}.json"
-    with sole_writer(path, wait=True):  # the files of one report belong together
+    tables = [path.with_suffix(ending) for ending in (".clips.csv", ".csv", ".confusion.csv")]
+    with sole_writer(path, also=tables, wait=True):  # the files of one report belong together
         _write_csv(path.with_suffix(".clips.csv"), PER_CLIP, (_clip_row(clip) for clip in scores.per_clip()))
         if isinstance(scores, SemanticScores):
             _write_classes(path, content["per_class"], scores)

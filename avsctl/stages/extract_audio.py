@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +12,10 @@ import numpy as np
 from avsctl.caches.audio import AudioCache, assemble_audio
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of
+from avsctl.caches.integrity import find_damage, mended
+from avsctl.caches.locks import sole_writer
 from avsctl.caches.shards import Shards, making, remove_leftovers
+from avsctl.caches.space import check_space
 from avsctl.data.media import decode_sound
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
@@ -31,6 +34,7 @@ def extract_audio(
     weights: Path | None = None,
     pca: Path | None = None,
     overwrite: bool = False,
+    repair: bool = False,
     workers: int | None = None,
     track: Track = silent,
 ) -> Path:
@@ -41,6 +45,7 @@ def extract_audio(
         encoder_name: `vggish`, `logmel` or `yamnet`; weights: its file, None for logmel.
         pca: VGGish's PCA parameters, for embeddings as torch.hub's VGGish gives them (after the ReLU, whole numbers
             in 0 to 255); the cache's encoder is then `vggish-pca`. No released AVS model uses it.
+        repair: check every clip of `out` and embed only those again whose numbers are not what was written.
         workers: processes, None for one per core. A rerun goes on where the last one stopped.
     Returns: `out`.
     Raises: AvsctlError: If the sound or the weights can't be read, or `out` holds something else.
@@ -51,8 +56,13 @@ def extract_audio(
         _load_pca(encoder_name, pca)  # refuses what doesn't fit before any work is done
     made = encoder_name if pca is None else f"{encoder_name}-pca"
     plan = {"clips": cache.fingerprint, "encoder": made, "weights": _hash_file(weights), "pca": _hash_file(pca)}
-    if out.exists() and not overwrite:
-        _check_same(out, plan)
+    found = find_damage(lambda: AudioCache(out, damaged=True), track) if repair and out.exists() else None
+    if found is not None:
+        kept, damaged = found
+        _check_same(kept, plan)
+        return _mend(kept, damaged, cache, (encoder_name, weights, pca)) if damaged else out
+    if out.exists() and not (overwrite or repair):
+        _check_same(AudioCache(out), plan)
         remove_leftovers(out)
         return out
     item_bytes = 4 * DIMENSIONS[encoder_name] * int(cache.first_frame[-1]) / len(cache)
@@ -69,6 +79,23 @@ def extract_audio(
             inputs={"clips": cache.fingerprint},
             options=plan,
         )
+
+
+def _mend(
+    kept: AudioCache, damaged: Sequence[int], clips: ClipCache, tools: tuple[str, Path | None, Path | None]
+) -> Path:
+    """Write an audio cache again with the sound of its `damaged` clips embedded anew."""
+    encode, post = _tools(*tools)
+    for clip in damaged:
+        if not clips.verify(clip):
+            raise AvsctlError(
+                f"Clip {clips.uids[clip]} is damaged in {clips.path}. Run 'avsctl prepare' with --repair first."
+            )
+    again = {clip: {"embedding": post(embed_clip(encode, clips, clip))} for clip in damaged}
+    with sole_writer(kept.path):
+        check_space(kept.path.parent, kept.path.stat().st_size, kept.path.name)
+        about = {"inputs": kept.header["inputs"], "options": kept.header["options"]}
+        return assemble_audio(kept.path, mended(kept, again), uids=clips.uids, encoder=kept.encoder, **about)
 
 
 def check_encoder(name: str, weights: Path | None) -> None:
@@ -173,8 +200,8 @@ def _hash_file(path: Path | None) -> str:
     return hash_of(path.read_bytes()) if path else ""
 
 
-def _check_same(out: Path, plan: dict[str, str]) -> None:
-    made = AudioCache(out).header["options"]
+def _check_same(cache: AudioCache, plan: dict[str, str]) -> None:
+    made, out = cache.header["options"], cache.path
     if made != plan:
         differs = ", ".join(sorted(key for key in plan if made.get(key) != plan[key]))
         raise AvsctlError(f"{out} was made with another {differs}. Add --overwrite to make it again, or choose --out.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from avsctl.errors import AvsctlError
 from avsctl.limits import MAX_FILE
 from avsctl.pictures import open_picture
 from avsctl.progress import Track, silent
-from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item
+from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item, repair_priors
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def import_masks(
     binary_labels: str = "bilinear",
     workers: int | None = None,
     overwrite: bool = False,
+    repair: bool = False,
     track: Track = silent,
 ) -> Path:
     """Write a prior cache from mask files of any size.
@@ -53,6 +54,7 @@ def import_masks(
         size: side of the maps; other sizes are resized bilinearly (Pillow's), without keeping the aspect ratio.
         binary_labels: the rule by which labels get that size for the recorded accuracy.
         workers: processes, None for one per core.
+        repair: check every clip of `out` and read only those masks again whose maps are not what was written.
     Returns: `out`.
     Raises: AvsctlError: If a mask is missing, one too many or not readable, or `out` holds something else.
     """
@@ -71,7 +73,14 @@ def import_masks(
         "size": size,
         "binary_labels": binary_labels,
     }
-    if is_up_to_date(out, plan, overwrite):
+
+    def compute(items: Sequence[int]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        job = _Import(cache, order, files, size, binary_labels, Shards(out, plan, len(order)))
+        return ((item, job.item(item)) for item in items)
+
+    if repair and repair_priors(out, plan, cache, order, compute, track):
+        return out
+    if is_up_to_date(out, plan, overwrite or repair):
         return out
     with making_priors(out, plan, cache, order, size) as shards:
         job = _Import(cache, order, files, size, binary_labels, shards)
@@ -144,13 +153,15 @@ class _Import:
     shards: Shards
 
     def __call__(self, shard: int) -> int:
-        items = []
-        for number in self.shards.range(shard):
-            maps = np.stack([read_mask(path, self.size) for path in self.files[number]])
-            labels, labelled = read_binary_labels(self.clips, self.order[number], self.size, self.binary_labels)
-            items.append(prior_item(maps, labels, labelled))
+        items = [self.item(number) for number in self.shards.range(shard)]
         self.shards.write(shard, items)
         return max(int(item["maps"].max()) for item in items)
+
+    def item(self, number: int) -> dict[str, np.ndarray]:
+        """The priors of one clip."""
+        maps = np.stack([read_mask(path, self.size) for path in self.files[number]])
+        labels, labelled = read_binary_labels(self.clips, self.order[number], self.size, self.binary_labels)
+        return prior_item(maps, labels, labelled)
 
 
 def read_binary_labels(clips: ClipCache, clip: int, size: int, rule: str) -> tuple[np.ndarray, np.ndarray]:

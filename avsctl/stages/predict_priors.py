@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from avsctl.errors import AvsctlError
 from avsctl.inference import class_maps, sounding_probability
 from avsctl.progress import Track, silent
 from avsctl.stages.inputs import load_run
-from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item
+from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item, repair_priors
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Run, Workspace
 
@@ -72,6 +72,7 @@ def predict_priors(
     precision: str = "fp32",
     workers: int = 0,
     overwrite: bool = False,
+    repair: bool = False,
     track: Track = silent,
 ) -> Path:
     """Write p = l1 / (l0 + l1) of stage 1's two class maps for every frame, labelled or not.
@@ -81,6 +82,7 @@ def predict_priors(
         out: the cache; None is the workspace's `predicted`.
         subset, split: which clips; None or `all` for every one.
         size: side of the maps. binary_labels: the rule by which labels get that size for the recorded accuracy.
+        repair: check every clip of `out` and predict only those again whose maps are not what was written.
         workers: processes that read clips. A rerun goes on where the last one stopped.
     Returns: the cache's path.
     Raises: AvsctlError: If a run or a cache doesn't fit, or `out` holds something else.
@@ -108,9 +110,17 @@ def predict_priors(
         "binary_labels": binary_labels,
         "precision": precision,
     }
-    if is_up_to_date(out, plan, overwrite):
-        return out
     job = _Prediction(clips, audio, order, size, binary_labels, precision, workers)
+
+    def compute(items: Sequence[int]) -> Iterator[tuple[int, dict]]:
+        for run in served:
+            mine = [item for item in items if routes[clips.subsets[order[item]]].folder == run.folder]
+            yield from job.items(run, mine, target)
+
+    if repair and repair_priors(out, plan, clips, order, compute, track):
+        return out
+    if is_up_to_date(out, plan, overwrite or repair):
+        return out
     with making_priors(out, plan, clips, order, size) as shards:
         todo = [item for shard in shards.missing() for item in shards.range(shard)]
         for _ in track(job.write(shards, todo, routes, served, target), "stage 1", total=len(todo)):
@@ -137,7 +147,7 @@ class _Prediction:
         waiting: dict[int, dict[int, dict]] = {}
         for run in served:
             mine = [item for item in todo if routes[self._subset(item)].folder == run.folder]
-            for item, content in self._items(run, mine, device):
+            for item, content in self.items(run, mine, device):
                 number = item // shards.per_shard
                 parts = waiting.setdefault(number, {})
                 parts[item] = content
@@ -149,7 +159,8 @@ class _Prediction:
     def _subset(self, item: int) -> str:
         return self.clips.subsets[self.order[item]]
 
-    def _items(self, run: Run, items: list[int], device: torch.device) -> Iterator[tuple[int, dict]]:
+    def items(self, run: Run, items: list[int], device: torch.device) -> Iterator[tuple[int, dict]]:
+        """Predict items with a run: each with its number."""
         if not items:
             return
         model = load_run(run, self.clips, self.audio, device)

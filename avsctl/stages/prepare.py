@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from avsctl.caches.clips import ClipCache, assemble_clips
-from avsctl.caches.files import hash_of, write_json
+from avsctl.caches.files import hash_of, read_json, write_json
+from avsctl.caches.integrity import find_damage, mended
+from avsctl.caches.locks import sole_writer
 from avsctl.caches.shards import Shards, making, remove_leftovers
+from avsctl.caches.space import check_space
 from avsctl.data.layouts import Dataset, Entry
 from avsctl.data.media import BrokenClip
 from avsctl.data.workers import spread
@@ -36,6 +39,7 @@ def prepare(
     workers: int | None = None,
     skip_broken: bool = False,
     overwrite: bool = False,
+    repair: bool = False,
     track: Track = silent,
 ) -> Path:
     """Read every clip of a dataset and put them into one cache.
@@ -50,6 +54,7 @@ def prepare(
         workers: processes, None for one per core.
         skip_broken: leave clips with broken files out, and list them in `clips.skipped.json`, each with
             `uid`, `subset`, `split`, `path`, `reason` and `kind`.
+        repair: check every clip of `out` and read only those again whose bytes are not what was written.
     Returns: `out`.
     Raises: AvsctlError: If a file is missing, short or broken, or if `out` holds something else.
     """
@@ -60,11 +65,17 @@ def prepare(
         "content": hash_of(json.dumps(dataset.classes), *(dataset.listing(entry) for entry in entries)),
     }
     plan = {"layout": dataset.name, "classes": dataset.classes, "entries": [asdict(entry) for entry in entries]}
-    if out.exists() and not overwrite:
-        _check_up_to_date(out, options, skip_broken)
+    found = find_damage(lambda: ClipCache(out), track) if repair and out.exists() else None
+    if found is not None:
+        kept, damaged = found
+        _check_same(kept, options)
+        return _mend(kept, damaged, dataset, entries) if damaged else out
+    if out.exists() and not (overwrite or repair):
+        _check_up_to_date(ClipCache(out), options, skip_broken)
         remove_leftovers(out)
         return out
-    with making(out, plan, len(entries), item_bytes=_bytes_of_clip(dataset, entries)) as shards:
+    item_bytes = _bytes_of_clip(dataset, entries)
+    with making(out, plan, len(entries), item_bytes=item_bytes, also=[skipped_list(out)]) as shards:
         job = _Reading(dataset, entries, shards, skip_broken)
         _read_missing(job, workers, track)
         return _assemble(job, out, options, track)
@@ -142,14 +153,50 @@ def _skipped(entry: Entry, broken: BrokenClip) -> dict[str, np.ndarray]:
     return {"skipped": np.array(json.dumps(what))}
 
 
-def _check_up_to_date(out: Path, options: dict[str, Any], skip_broken: bool) -> None:
-    """Raise AvsctlError unless `out` is what these options would make."""
-    made = ClipCache(out).header["options"]
+def _mend(kept: ClipCache, damaged: Sequence[int], dataset: Dataset, entries: Sequence[Entry]) -> Path:
+    """Write a cache again with its `damaged` clips read anew."""
+    out = kept.path
+    skipped = {clip["uid"] for clip in read_json(skipped_list(out))} if kept.header["options"].get("skipped") else set()
+    order = [entry for entry in entries if entry.uid not in skipped]
+    try:
+        again = {clip: dataset.load(order[clip]).record.arrays() for clip in damaged}
+    except BrokenClip as broken:
+        raise AvsctlError(f"{broken}. The clip is damaged in {out}, too: restore the dataset's file.") from None
+    hashes = [_hash(again[clip]) if clip in again else kept.hashes[clip] for clip in range(len(order))]
+    if hash_of(*hashes) != kept.fingerprint:
+        raise AvsctlError(
+            f"The files of {dataset.root} are not those that {out} was made of. Make it with --overwrite."
+        )
+    with sole_writer(out):
+        check_space(out.parent, out.stat().st_size, out.name)
+        return assemble_clips(
+            out,
+            mended(kept, again),
+            classes=kept.classes,
+            palette=kept.palette,
+            label_kind=kept.label_kind,
+            options=kept.header["options"],
+        )
+
+
+def _hash(item: Mapping[str, np.ndarray]) -> str:
+    return item["hash"].tobytes().decode()
+
+
+def _check_same(cache: ClipCache, options: dict[str, Any]) -> None:
+    """Raise AvsctlError unless a cache was made from the clips of these options."""
+    made, out = cache.header["options"], cache.path
     if {name: made.get(name) for name in options} != options:
         raise AvsctlError(
             f"{out} was made from other clips ({made.get('layout')}, subset {made.get('subset')}) or its files have "
             f"changed since. Add --overwrite to replace it, or choose another --workspace."
         )
+
+
+def _check_up_to_date(cache: ClipCache, options: dict[str, Any], skip_broken: bool) -> None:
+    """Raise AvsctlError unless a cache is what these options would make."""
+    _check_same(cache, options)
+    made, out = cache.header["options"], cache.path
     skipped = int(made.get("skipped", 0))
     if skipped and not skip_broken:
         raise AvsctlError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from avsctl.caches.clips import SPLITS, ClipCache
+from avsctl.caches.integrity import find_damage, mended
+from avsctl.caches.locks import sole_writer
 from avsctl.caches.priors import PriorCache, assemble_priors
 from avsctl.caches.shards import Shards, making, remove_leftovers
+from avsctl.caches.space import check_space
 from avsctl.errors import AvsctlError
 from avsctl.metrics.binary import frame_iou
 from avsctl.progress import Track, silent
@@ -61,14 +64,59 @@ def is_up_to_date(out: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
     """
     if overwrite or not out.exists():
         return False
-    made = PriorCache(out).header["options"]
+    _check_plan(PriorCache(out), plan)
+    remove_leftovers(out)
+    log.info("%s is up to date.", out)
+    return True
+
+
+def _check_plan(cache: PriorCache, plan: Mapping[str, Any]) -> None:
+    made, out = cache.header["options"], cache.path
     differs = sorted(name for name in plan if made.get(name) != plan[name])
     if differs:
         raise AvsctlError(
             f"{out} was made with another {', '.join(differs)}. Add --overwrite to make it again, or choose --out."
         )
-    remove_leftovers(out)
-    log.info("%s is up to date.", out)
+
+
+def repair_priors(
+    out: Path,
+    plan: Mapping[str, Any],
+    clips: ClipCache,
+    indices: Sequence[int],
+    compute: Callable[[Sequence[int]], Iterable[tuple[int, Mapping[str, np.ndarray]]]],
+    track: Track = silent,
+) -> bool:
+    """Check every clip of a prior cache and make those again whose maps are not what was written.
+
+    Args:
+        indices: the clips of `clips`, in the order of the cache.
+        compute: gives places in `indices` with their items.
+    Returns: False where there is no cache, or its index can't be read: then all of it is to be made.
+    Raises: AvsctlError: If `out` was made by another plan.
+    """
+    found = find_damage(lambda: PriorCache(out), track) if out.exists() else None
+    if found is None:
+        return False
+    kept, damaged = found
+    _check_plan(kept, plan)
+    if damaged:
+        for place in damaged:
+            if not clips.verify(indices[place]):
+                uid = clips.uids[indices[place]]
+                raise AvsctlError(f"Clip {uid} is damaged in {clips.path}. Run 'avsctl prepare' with --repair first.")
+        again = dict(compute(damaged))
+        with sole_writer(out):
+            check_space(out.parent, out.stat().st_size, out.name)
+            assemble_priors(
+                out,
+                mended(kept, again, track),
+                uids=[clips.uids[clip] for clip in indices],
+                origin=kept.origin,
+                accuracy=kept.accuracy,
+                inputs=kept.header["inputs"],
+                options=kept.header["options"],
+            )
     return True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from avsctl.data.simulated_priors import SimulatedFrame
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
-from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item
+from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item, repair_priors
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ def simulate_priors(
     binary_labels: str = "bilinear",
     workers: int | None = None,
     overwrite: bool = False,
+    repair: bool = False,
     track: Track = silent,
 ) -> Path:
     """Write priors made from the ground truth, with mIoU `miou` to within 0.01 on every subset and split.
@@ -63,6 +64,7 @@ def simulate_priors(
         subset, split: which clips; None or `all` for every one.
         size: side of the maps. binary_labels: the rule by which labels get that size.
         workers: processes, None for one per core.
+        repair: check every clip of `out` and draw only those again whose maps are not what was written.
     Returns: `out`.
     Raises: AvsctlError: If `miou` is out of range, nothing is labelled, or `out` holds something else.
     """
@@ -79,9 +81,18 @@ def simulate_priors(
         "size": size,
         "binary_labels": binary_labels,
     }
-    if is_up_to_date(out, plan, overwrite):
-        return out
     truth = _Truth(cache, seed, size, binary_labels)
+
+    def compute(items: Sequence[int]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        stored = PriorCache(out).header["options"]["severities"]
+        known: dict[Group, float] = {_group(name): severity for name, severity in stored.items()}
+        job = _Drawing(truth, order, known, Shards(out, plan, len(order)))
+        return ((item, job.item(item)) for item in items)
+
+    if repair and repair_priors(out, plan, cache, order, compute, track):
+        return out
+    if is_up_to_date(out, plan, overwrite or repair):
+        return out
     severities = calibrate(truth, order, miou, workers=workers, track=track)
     plan["severities"] = {"/".join(group): severity for group, severity in severities.items()}
     with making_priors(out, plan, cache, order, size) as shards:
@@ -92,6 +103,11 @@ def simulate_priors(
         assemble(out, shards, cache, order, origin=origin, plan=plan, track=track)
     _report_misses(out, miou)
     return out
+
+
+def _group(name: str) -> Group:
+    subset, _, split = name.rpartition("/")
+    return subset, split
 
 
 def calibrate(
@@ -227,10 +243,12 @@ class _Drawing:
     shards: Shards
 
     def __call__(self, shard: int) -> int:
-        self.shards.write(shard, [self._item(self.order[number]) for number in self.shards.range(shard)])
+        self.shards.write(shard, [self.item(number) for number in self.shards.range(shard)])
         return shard
 
-    def _item(self, clip: int) -> dict[str, np.ndarray]:
+    def item(self, number: int) -> dict[str, np.ndarray]:
+        """The priors of one clip."""
+        clip = self.order[number]
         size, labelled = self.truth.size, self.truth.clips.labelled(clip)
         maps, labels = np.zeros((2, len(labelled), size, size), np.uint8)
         frames = self.truth.frames(clip) if labelled.any() else {}

@@ -72,6 +72,13 @@ def test_what_a_killed_holder_leaves_is_no_obstacle_and_is_removed(target, holde
     assert _names(target) == ["clips.h5.old.csv"]
 
 
+def test_leavings_of_files_written_with_it_are_removed_too(target):
+    for name in ("clips.skipped.json.12.part", "other.json.12.part"):
+        target.with_name(name).touch()
+    with sole_writer(target, also=[target.with_name("clips.skipped.json")]):
+        assert _names(target) == [".clips.h5.lock", "other.json.12.part"]
+
+
 def test_within_one_process_it_is_the_same(target):
     with sole_writer(target):
         with pytest.raises(AvsctlError, match=f"by process {os.getpid()}"), sole_writer(target):
