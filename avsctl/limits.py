@@ -16,9 +16,9 @@ MAX_SAMPLES = 64_000_000
 """Of a clip's sound, all channels together: an hour of one channel at 16 kHz."""
 MAX_VIDEO_SAMPLES = 2 * 48_000 * 3600
 """Of a video's sound: two channels at 48 kHz for `MAX_SECONDS`."""
-MAX_TEXT = 2**28
+MAX_TEXT = 2**26
 """Bytes of a csv or JSON file."""
-MAX_FILE = 2**29
+MAX_FILE = 2**27
 """Bytes of a picture, a sound, or a pickle in a dataset."""
 
 PIXELS_VARIABLE = "AVSCTL_MAX_PIXELS"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,13 +129,39 @@ class Run:
 
     @property
     def record(self) -> dict:
-        """The readable record: versions, fingerprints, per-epoch history, best epoch."""
-        return read_json(self.folder / "record.json")
+        """The readable record: versions, fingerprints, per-epoch history, best epoch.
+
+        Raises: AvsctlError: If it is damaged, or of another version.
+        """
+        content = self._read("record.json", {"task": str, "complete": bool, "classes": list, "data": dict})
+        for name in ("history", "best"):
+            if not isinstance(content.get(name), (list, dict, type(None))):
+                raise self._no_run("record.json", name)
+        if content["task"] not in TASKS or not all(isinstance(name, str) for name in content["classes"]):
+            raise self._no_run("record.json", "task")
+        if not isinstance(content["data"].get("encoder"), str):
+            raise self._no_run("record.json", "data")
+        return content
 
     @property
     def options(self) -> dict:
-        """The resolved options it was trained with."""
-        return read_json(self.folder / "config.json")
+        """The resolved options it was trained with.
+
+        Raises: AvsctlError: If they are damaged, or of another version.
+        """
+        return self._read("config.json", {"subset": str})
+
+    def _read(self, file: str, needed: dict[str, type]) -> dict:
+        content = read_json(self.folder / file)
+        for name, kind in needed.items():
+            if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+                raise self._no_run(file, name)
+        return content
+
+    def _no_run(self, file: str, name: str) -> AvsctlError:
+        return AvsctlError(
+            f"{self.folder} is no run of this version ({file} has no usable {name}). Delete it and train again."
+        )
 
     @property
     def task(self) -> str:
@@ -159,7 +186,7 @@ class Run:
     @property
     def resume_command(self) -> str:
         """What continues it."""
-        return f"avsctl train-{self.task} --config {self.folder / 'config.json'} --resume"
+        return f"avsctl train-{self.task} --config {shlex.quote(str(self.folder / 'config.json'))} --resume"
 
 
 @dataclass(frozen=True)

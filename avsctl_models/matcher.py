@@ -8,6 +8,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
+class NotFiniteError(ValueError):
+    """A model gave NaN or infinite numbers, of which no loss can be made."""
+
+
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     """Read maps bilinearly at points, zero outside.
 
@@ -63,7 +67,7 @@ def assign(costs: Tensor, counts: list[int]) -> Tensor:
         counts: Number of targets of each frame.
     Returns: (L, 3, M) int64 on the CPU: frame, query and target of all matched pairs, frames ascending and
         queries ascending within a frame. M is the same for all predictions.
-    Raises: ValueError: If costs are not finite.
+    Raises: NotFiniteError: If costs are NaN or infinite.
     """
     table = costs.detach().to("cpu", torch.float32).numpy()
     return torch.stack([_assign_one(layer, counts) for layer in table])
@@ -75,7 +79,7 @@ def _assign_one(costs, counts: list[int]) -> Tensor:
         try:
             rows, columns = linear_sum_assignment(costs[frame, :, :count])
         except ValueError as error:
-            raise ValueError(f"Matching costs of frame {frame} are not finite") from error
+            raise NotFiniteError(f"Matching costs of frame {frame} are not finite") from error
         pairs = torch.from_numpy(rows), torch.from_numpy(columns)
         triples.append(torch.stack([torch.full_like(pairs[0], frame), *pairs]))
     return torch.cat(triples, 1)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from avsctl_models.presets import preset_settings
+from avsctl_models.settings import build_errors, check_numbers, check_settings
 from avsctl_models.weights.files import read_metadata, read_weights, write_weights
 
 if TYPE_CHECKING:  # it imports timm, which audio encoders do without
@@ -65,6 +67,8 @@ def create_model(
     models = list_models()
     if name not in models:
         raise ValueError(f"There is no model named {name!r}; there are: {', '.join(models)}")
+    sizes = {"num_classes": num_classes, "audio_dim": audio_dim}
+    check_settings({"num_classes": 2, "audio_dim": 128, **preset_settings(name, preset, task)}, {**sizes, **overrides})
     return _BUILDERS[name](preset=preset, task=task, num_classes=num_classes, audio_dim=audio_dim, **overrides)
 
 
@@ -77,7 +81,11 @@ def create_from_spec(spec: dict) -> SegmentationModel:
     if missing:
         raise ValueError(f"The model's description lacks {', '.join(sorted(missing))}")
     sizes = {key: spec[key] for key in ("preset", "task", "num_classes", "audio_dim")}
-    return create_model(spec["name"], **sizes, **spec["settings"])
+    names = (spec["name"], spec["preset"], spec["task"])
+    if not isinstance(spec["settings"], dict) or not all(isinstance(name, str) for name in names):
+        raise ValueError("The model's description holds no names and settings")
+    with build_errors("the model's description"):
+        return create_model(spec["name"], **sizes, **spec["settings"])
 
 
 def save_model(model: SegmentationModel, path: Path | str, metadata: dict[str, str] | None = None) -> Path:
@@ -109,7 +117,7 @@ def read_spec(path: Path | str) -> dict:
     """
     try:
         spec = json.loads(read_metadata(path)[SPEC_KEY])
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: the model's description cannot be read: {error}") from error
     if not isinstance(spec, dict):
         raise ValueError(f"{path}: the model's description is no JSON object")
@@ -143,8 +151,10 @@ def load_model(
         return import_model(path, config=config)[0].to(map_location)
     if config is not None:
         raise ValueError(f"{path} knows its own sizes: leave the config out")
-    model = create_from_spec(read_spec(path))
-    load_strictly(model, read_weights(path), source=str(path))
+    spec, state = read_spec(path), read_weights(path)
+    check_numbers(lambda: create_from_spec(spec), sum(tensor.numel() for tensor in state.values()), str(path))
+    model = create_from_spec(spec)
+    load_strictly(model, state, source=str(path))
     return model.to(map_location).eval()
 
 

@@ -22,6 +22,11 @@ def plain_name(value: Any) -> bool:
     return value.isprintable() and not _SEPARATORS & set(value) and len(value.encode()) <= LONGEST
 
 
+def visible(text: str) -> str:
+    """A text as it may go to a terminal: what is not printed, such as a terminal's commands, is spelt out."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def fit_name(value: str) -> str:
     """A plain name that looks like `value`."""
     fitted = "".join(letter if letter.isprintable() and letter not in _SEPARATORS else "_" for letter in value)

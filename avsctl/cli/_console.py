@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shlex
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from avsctl.caches.names import visible
 from avsctl.errors import AvsctlError
 from avsctl.stopping import Stopped, finishing_items, stop_here, stop_requested, stopping_on_signals
 
@@ -79,12 +81,14 @@ class _PlainHandler(logging.Handler):
     """One line for each record on whatever stderr is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        click.echo(visible(self.format(record)), err=True)
 
 
 def run_guarded(command: click.Command) -> int:
     """Run a command and return the exit code: 0 done, 1 failed, 2 wrong use or bad input, 130/143 stopped."""
     debug = bool(os.environ.get("AVSCTL_DEBUG")) or "--debug" in sys.argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
     try:
         with stopping_on_signals(announce=_announce_stop):
             code = command.main(standalone_mode=False, prog_name="avsctl") or 0
@@ -137,6 +141,9 @@ def _report(error: Exception) -> int:
         place = f" ({error.filename})" if error.filename else ""
         _print_error(f"{error.strerror or error}{place}. Check the path, its permissions and the space on its disk.")
         return 2
+    if isinstance(error, MemoryError):
+        _print_error("Not enough memory. Close other programs, or choose smaller sizes.")
+        return 1
     _print_error(f"{type(error).__name__}: {error}. This is a fault in avsctl; run again with --debug for the details.")
     return 1
 
@@ -153,5 +160,5 @@ def exit_with_failures(failures: Sequence[Any], total: int, what: str) -> None:
 
 
 def _print_error(text: str) -> None:
-    one_line = " ".join(text.split())
+    one_line = visible(" ".join(text.split()))
     err.print(f"[bold red]error:[/] {one_line}" if err.is_terminal else f"error: {one_line}", markup=err.is_terminal)

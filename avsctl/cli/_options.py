@@ -1,9 +1,9 @@
-"""Options that mean the same in every command, and the `--config` file."""
+"""Options that mean the same in every command."""
 
 from __future__ import annotations
 
-import json
-import sys
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,24 @@ import click
 from click.shell_completion import CompletionItem
 
 from avsctl.caches.clips import SPLITS, SUBSETS
+from avsctl.cli._config import read_config
 from avsctl.cli._console import set_up_logging
 from avsctl.errors import AvsctlError
+from avsctl.limits import MAX_PIXELS, PIXELS_VARIABLE
 from avsctl.workspace import Workspace
 from avsctl_models.weights.released import fetched, released
+
+
+class FloatRange(click.FloatRange):
+    """A range of finite numbers: NaN is in every range of click's, for no comparison with it fails."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Raises: click.BadParameter: If it is none, NaN, infinite, or out of the range."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number", param, ctx)
+        return number
+
 
 SEED_RANGE = click.IntRange(0, 2**31 - 1)
 
@@ -76,7 +90,7 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(path_type=Path, dir_okay=False),
             expose_value=False,
             is_eager=True,
-            callback=_read_config,
+            callback=read_config,
             metavar="FILE",
             help="TOML or JSON file with options of this command.",
         ),
@@ -98,46 +112,6 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _set_verbosity(ctx: click.Context, option: click.Parameter, value: bool | None) -> None:
     set_up_logging({None: 0, True: 1, False: -1}[value])
-
-
-def _read_config(ctx: click.Context, option: click.Parameter, value: Path | None) -> None:
-    if value is None:
-        return
-    content = load_config(value)
-    name = ctx.command_path.split(" ", 1)[-1]  # "train-avs", "prepare avsbench"
-    made_for = content.pop("command", name)
-    if made_for != name:
-        raise AvsctlError(f"{value} holds options of 'avsctl {made_for}', not of 'avsctl {name}'.")
-    known = {parameter.name: parameter for parameter in ctx.command.params}
-    unknown = sorted(name for name in content if name.replace("-", "_") not in known)
-    if unknown:
-        raise AvsctlError(
-            f"{value} has options that 'avsctl {name}' does not know: {', '.join(unknown)}. See 'avsctl {name} --help'."
-        )
-    # None in a recorded config means that the option was not given.
-    ctx.default_map = {name.replace("-", "_"): setting for name, setting in content.items() if setting is not None}
-
-
-def load_config(path: Path) -> dict[str, Any]:
-    """Read a TOML or JSON file of options.
-
-    Raises: AvsctlError: If it is missing, not readable as what its name says, or not a table.
-    """
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except FileNotFoundError:
-        raise AvsctlError(f"No config file at {path}.") from None
-    except (UnicodeDecodeError, ValueError) as error:
-        kind = "TOML" if path.suffix == ".toml" else "JSON"
-        raise AvsctlError(f"{path} is not readable {kind} ({error}).") from None
-    if not isinstance(content, dict):
-        raise AvsctlError(f"{path} must hold a table of options, not a {type(content).__name__}.")
-    return content
 
 
 def subset_option(default: str | None = "all", help: str = "Which subset's clips.") -> Callable:
@@ -162,6 +136,29 @@ def device_options(function: Callable) -> Callable:
     return click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps …")(function)
 
 
+def _limit_pixels(ctx: click.Context, option: click.Parameter, value: int | None) -> None:
+    """Set the limit for this command and the processes it starts."""
+    if value is None:
+        return
+    before = os.environ.get(PIXELS_VARIABLE)
+    os.environ[PIXELS_VARIABLE] = str(value)
+    ctx.call_on_close(lambda: _restore(PIXELS_VARIABLE, before))
+
+
+def _restore(variable: str, value: str | None) -> None:
+    os.environ.pop(variable, None)
+    if value is not None:
+        os.environ[variable] = value
+
+
+pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    callback=_limit_pixels,
+    expose_value=False,
+    metavar="N",
+    help=f"Refuse larger pictures before they are decoded (or {PIXELS_VARIABLE}). [default: {MAX_PIXELS:,}]",
+)
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 repair_option = click.option(
     "--repair",

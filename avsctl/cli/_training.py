@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from avsctl.cli._console import out, track
-from avsctl.cli._options import WEIGHTS, device_options, overwrite_option, subset_option
+from avsctl.cli._options import WEIGHTS, FloatRange, device_options, overwrite_option, pixels_option, subset_option
 from avsctl.configs import (
     ABLATIONS,
     AUDIO_LOSSES,
@@ -25,7 +25,7 @@ from avsctl.errors import AvsctlError
 from avsctl.workspace import Run, Workspace
 
 POSITIVE = click.IntRange(min=1)
-SHARE = click.FloatRange(0, 1)
+SHARE = FloatRange(0, 1)
 _BY_RECIPE = "by preset"
 FILE = click.Path(path_type=Path)
 PRESETS = list(dict.fromkeys(preset for presets in RECIPES.values() for preset in presets))
@@ -57,15 +57,15 @@ RECIPE = (
     click.option("--epochs", type=POSITIVE, show_default=_BY_RECIPE),
     click.option("--batch-clips", type=POSITIVE, help="Clips in a step.", show_default=_BY_RECIPE),
     click.option(
-        "--lr", type=click.FloatRange(0, min_open=True), help="Learning rate (phase 1).", show_default=_BY_RECIPE
+        "--lr", type=FloatRange(0, min_open=True), help="Learning rate (phase 1).", show_default=_BY_RECIPE
     ),
     click.option(
-        "--lr-phase2", type=click.FloatRange(0, min_open=True), help="Rate of phase 2.", show_default=_BY_RECIPE
+        "--lr-phase2", type=FloatRange(0, min_open=True), help="Rate of phase 2.", show_default=_BY_RECIPE
     ),
-    click.option("--weight-decay", type=click.FloatRange(0), show_default=_BY_RECIPE),
+    click.option("--weight-decay", type=FloatRange(0), show_default=_BY_RECIPE),
     click.option(
         "--clip-norm",
-        type=click.FloatRange(0),
+        type=FloatRange(0),
         help="Largest gradient norm; 0 never clips.",
         show_default=_BY_RECIPE,
     ),
@@ -162,7 +162,7 @@ RUN = (
     ),
     click.option(
         "--checkpoint-minutes",
-        type=click.FloatRange(0, min_open=True),
+        type=FloatRange(0, min_open=True),
         default=10.0,
         show_default=True,
         help="Time between checkpoints in an epoch.",
@@ -170,6 +170,7 @@ RUN = (
     click.option(
         "--workers", type=click.IntRange(0), help="Processes that read clips. [default: none on a CPU, else 4]"
     ),
+    pixels_option,
     device_options,
     overwrite_option,
 )

@@ -12,7 +12,15 @@ from click.core import ParameterSource
 from rich.table import Table
 
 from avsctl.cli._console import out, track
-from avsctl.cli._options import command, device_options, json_option, seed_option, split_option, subset_option
+from avsctl.cli._options import (
+    command,
+    device_options,
+    json_option,
+    pixels_option,
+    seed_option,
+    split_option,
+    subset_option,
+)
 from avsctl.errors import AvsctlError
 from avsctl.workspace import TASKS, Workspace
 
@@ -116,6 +124,7 @@ def _explain(ctx: click.Context, option: click.Parameter, value: bool) -> None:
 @click.option(
     "--explain", is_flag=True, is_eager=True, expose_value=False, callback=_explain, help="Say what each score means."
 )
+@pixels_option
 @device_options
 @json_option
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:

@@ -11,11 +11,13 @@ from rich.table import Table
 
 from avsctl.cli._console import out as console, track
 from avsctl.cli._options import (
+    FloatRange,
     check_repair,
     command,
     device_options,
     json_option,
     overwrite_option,
+    pixels_option,
     repair_option,
     seed_option,
     subset_option,
@@ -37,7 +39,7 @@ from avsctl.workspace import Run, Workspace
 )
 @click.option(
     "--miou",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=FloatRange(0, 1, min_open=True, max_open=True),
     help="Simulate a stage 1 of this mIoU; with --level, what that level means.",
 )
 @click.option(
@@ -70,6 +72,7 @@ from avsctl.workspace import Run, Workspace
     metavar="FILE",
     help="Cache to write. [default: priors/<predicted|low|high|miou-X|masks>.h5]",
 )
+@pixels_option
 @device_options
 @workers_option
 @overwrite_option

@@ -36,6 +36,7 @@ def _reading_options(function: Any) -> Any:
         _options.workers_option,
         _options.overwrite_option,
         _options.repair_option,
+        _options.pixels_option,
         click.option(
             "--skip-broken", is_flag=True, help="Leave clips with broken files out and list them in clips.skipped.json."
         ),

@@ -14,6 +14,7 @@ from avsctl.cli._options import (
     device_options,
     json_option,
     overwrite_option,
+    pixels_option,
     split_option,
     subset_option,
 )
@@ -57,6 +58,7 @@ class _Count(click.ParamType):
 @click.option(
     "--single-file", is_flag=True, help="Put pictures and sound into the page, however large; else only up to 8 MB."
 )
+@pixels_option
 @device_options
 @overwrite_option
 @json_option

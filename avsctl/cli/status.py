@@ -11,6 +11,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from avsctl.caches.names import visible
 from avsctl.caches.space import readable_bytes
 from avsctl.cli._console import out, track
 from avsctl.cli._options import command, json_option
@@ -108,12 +109,12 @@ def _show_runs(runs: list[dict[str, Any]]) -> None:
     table = _table("runs", "task", "run", "state", "best epoch", "val mIoU", "val F", "size")
     for run in runs:
         if "problem" in run:
-            table.add_row(run["task"], escape(run["name"]), escape(run["problem"]))
+            table.add_row(run["task"], escape(visible(run["name"])), escape(visible(run["problem"])))
             continue
         best = run["best"] or {}
         state = "complete" if run["complete"] else f"unfinished, {run['epoch']} of {run['epochs']} epochs"
         scores = (str(best.get("epoch", "")), _percent(best.get("miou")), _percent(best.get("f_score")))
-        table.add_row(run["task"], escape(run["name"]), state, *scores, readable_bytes(run["bytes"]))
+        table.add_row(run["task"], escape(visible(run["name"])), state, *scores, readable_bytes(run["bytes"]))
     out.print(table)
     for run in runs:
         if run.get("resume"):
@@ -160,4 +161,4 @@ def _percent(value: float | None) -> str:
 
 
 def _say(text: str) -> None:
-    out.print(text, markup=False, highlight=False)
+    out.print(visible(text), markup=False, highlight=False)

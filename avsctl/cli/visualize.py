@@ -12,7 +12,16 @@ import click
 
 from avsctl.caches.clips import SPLITS
 from avsctl.cli import _console
-from avsctl.cli._options import SEED_RANGE, WEIGHTS, command, device_options, json_option, overwrite_option
+from avsctl.cli._options import (
+    SEED_RANGE,
+    WEIGHTS,
+    FloatRange,
+    command,
+    device_options,
+    json_option,
+    overwrite_option,
+    pixels_option,
+)
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Workspace
 
@@ -65,11 +74,11 @@ class Seconds(click.ParamType):
               help="Show only these classes. With --split: clips that have one of them.")  # fmt: skip
 @click.option("--only", type=click.Choice(["stills", "video"]),
               help="Only the sheet, timeline and masks, or only the video; the JSON always.")  # fmt: skip
-@click.option("--alpha", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="How much masks cover.")
+@click.option("--alpha", type=FloatRange(0, 1), default=0.5, show_default=True, help="How much masks cover.")
 @click.option("--start", type=Seconds(), default=0.0, help="Where in the videos to begin: 90 or 1:30.")
 @click.option("--end", type=Seconds(), help="Where to stop. [default: the end]")
 @click.option(
-    "--fps", type=click.FloatRange(0.1, 60), default=4.0, show_default=True,
+    "--fps", type=FloatRange(0.1, 60), default=4.0, show_default=True,
     help="Frames a second that the model sees; masks between them are interpolated.",
 )  # fmt: skip
 @click.option(
@@ -85,6 +94,7 @@ class Seconds(click.ParamType):
 @click.option("--clips", type=click.IntRange(1), default=8, show_default=True, help="How many clips of the --split.")
 @click.option("--subset", default="all", show_default=True, metavar="s4|ms3|v2|all", help="Which clips of the --split.")
 @click.option("--seed", type=SEED_RANGE, default=0, show_default=True, help="Which clips are drawn from the --split.")
+@pixels_option
 @device_options
 @overwrite_option
 @json_option

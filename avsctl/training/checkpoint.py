@@ -12,8 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from avsctl.caches.files import hash_of, whole_file
+from avsctl.caches.files import hash_of, parse_json, whole_file
 from avsctl.errors import AvsctlError
+
+ADAM_STATE = ("exp_avg", "exp_avg_sq")
+"""What the optimiser keeps for each parameter, besides the number of steps."""
 
 
 def frozen_fingerprint(model: nn.Module) -> str:
@@ -42,12 +45,15 @@ def read_position(path: Path) -> dict[str, Any]:
 
     Raises: AvsctlError: If there is no readable checkpoint.
     """
-    if not path.exists():
+    if not path.is_file():
         raise AvsctlError(f"No checkpoint at {path} to continue from. Leave --resume out to start the run.")
     try:
         with safe_open(path, "pt") as file:
-            return json.loads(file.metadata()["position"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            position = parse_json(file.metadata()["position"])
+        if not isinstance(position, dict):
+            raise ValueError("its position is no table")
+        return position
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise AvsctlError(f"{path} is not a readable checkpoint ({error}). Start again with --overwrite.") from None
 
 
@@ -57,20 +63,22 @@ def restore_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Opti
     Raises: AvsctlError: If the frozen weights or any name differ.
     """
     position = read_position(path)
-    if position["frozen"] != frozen_fingerprint(model):
+    if position.get("frozen") != frozen_fingerprint(model):
         raise AvsctlError(
             f"{path} belongs to other base weights. "
             f"Give --init-from and --backbone-weights as in the run's config.json."
         )
-    with safe_open(path, "pt") as file:
-        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    try:
+        with safe_open(path, "pt") as file:
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise AvsctlError(f"{path} is not a readable checkpoint ({error}). Start again with --overwrite.") from None
     changing = _changing(model)
-    expected = {f"model.{name}" for name in changing}
-    found = {name for name in stored if name.startswith("model.")}
-    if expected != found:
-        differing = ", ".join(sorted(expected ^ found)[:3])
+    differing = _differences(stored, changing, model)
+    if differing:
         raise AvsctlError(
-            f"{path} holds other tensors than this model trains ({differing}). Start again with --overwrite."
+            f"{path} holds other tensors than this model trains ({', '.join(differing[:3])}). "
+            f"Start again with --overwrite."
         )
     with torch.no_grad():
         for name, tensor in changing.items():
@@ -82,6 +90,21 @@ def restore_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Opti
             parameter = parameters[owner]
             value = value if key == "step" else value.to(parameter.device)
             optimizer.state[parameter][key] = value
+
+
+def _differences(
+    stored: Mapping[str, torch.Tensor], changing: Mapping[str, torch.Tensor], model: nn.Module
+) -> list[str]:
+    """Names of tensors that are missing, left over, or of another shape: none in a checkpoint of this model."""
+    wanted = {f"model.{name}": tensor.shape for name, tensor in changing.items()}
+    owners = {name.removeprefix("optimizer.").rsplit("|", 1)[0] for name in stored if name.startswith("optimizer.")}
+    parameters = dict(model.named_parameters())
+    for owner in owners & parameters.keys():
+        shape = parameters[owner].shape
+        wanted |= {f"optimizer.{owner}|{key}": shape for key in ADAM_STATE}
+        wanted[f"optimizer.{owner}|step"] = torch.Size()
+    same = {name for name in wanted.keys() & stored.keys() if stored[name].shape == wanted[name]}
+    return sorted((wanted.keys() | stored.keys()) - same)
 
 
 def _changing(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -22,6 +22,7 @@ from avsctl.training.checkpoint import read_position, restore_checkpoint, save_c
 from avsctl.training.devices import autocast, derive_seed
 from avsctl.training.schedule import epoch_batches, learning_rate, phase_of, set_phase
 from avsctl_models import SegmentationModel, save_model
+from avsctl_models.matcher import NotFiniteError
 from avsctl_models.registry import load_strictly
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,31 @@ class Position:
     best_epoch: int = -1
     loss_sum: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> Position:
+        """Where a checkpoint was taken.
+
+        Raises: AvsctlError: If there is no readable checkpoint, or it says no place in a training.
+        """
+        found = {name: value for name, value in read_position(path).items() if name != "frozen"}
+        fresh = vars(cls())
+        kinds = {name: (int, float) if isinstance(value, float) else type(value) for name, value in fresh.items()}
+        wrong = [name for name in sorted(found) if not _fits(found[name], kinds.get(name))]
+        place = {**fresh, **found}
+        if wrong or place["phase"] not in (0, 1, 2) or not all(isinstance(one, dict) for one in place["history"]):
+            raise AvsctlError(
+                f"{path} is not a readable checkpoint (its {', '.join(wrong) or 'history'} can't be used). "
+                f"Start again with --overwrite."
+            )
+        return cls(**found)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value of a checkpoint is of its kind, and a number that counts epochs or steps."""
+    if kind is None or isinstance(value, bool) or not isinstance(value, kind):
+        return False
+    return not isinstance(value, int) or -1 <= value < 2**31
 
 
 class Trainer:
@@ -110,7 +136,7 @@ class Trainer:
         return self.position
 
     def _restore(self) -> None:
-        self.position = Position(**{k: v for k, v in read_position(self.last).items() if k != "frozen"})
+        self.position = Position.read(self.last)
         self._optimizer = set_phase(self.model, self.position.phase, self.config)
         restore_checkpoint(self.last, self.model, self.optimizer)
         log.info("continuing at epoch %d, step %d", self.position.epoch + 1, self.position.step)
@@ -161,7 +187,10 @@ class Trainer:
                 lengths=batch.lengths,
             )
         labels, labelled = batch.labels.to(self.device), batch.labelled.to(self.device)
-        loss = self.model.loss(output, labels, labelled, lengths=batch.lengths)["loss"]
+        try:
+            loss = self.model.loss(output, labels, labelled, lengths=batch.lengths)["loss"]
+        except NotFiniteError:  # the matcher needs numbers before there is a loss
+            loss = torch.full((), math.nan)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise AvsctlError(

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+MAX_REPEATED = 2**30
+"""Bytes of tensors that are views which say a stored number more than once."""
+MAX_CONFIG = 2**25
+"""Bytes of a JSON file; the list of a large model's shards has one."""
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 
@@ -47,9 +52,12 @@ def read_config(path: Path | str) -> dict:
 
     Raises: ValueError: If it doesn't exist or is no JSON object.
     """
+    path = Path(path)
+    if not path.is_file() or path.stat().st_size > MAX_CONFIG:
+        raise ValueError(f"{path} is no JSON file of at most {MAX_CONFIG:,} bytes")
     try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable JSON file: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} holds no JSON object")
@@ -106,7 +114,7 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
         raise ValueError(f"{index} has no weight_map of names and files")
     state = {}
     for shard in sorted(set(places.values())):
-        if Path(shard).name != shard:
+        if Path(shard).name != shard or shard == ".." or not (folder / shard).is_file():
             raise ValueError(f"{index} names a file outside its folder: {shard}")
         state.update(read_weights(folder / shard))
     return state
@@ -115,12 +123,53 @@ def _read_shards(folder: Path, index: Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, RuntimeError) as error:
         raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from error
+    _check_tensors(path, state)
+    return state
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse a file that torch.save did not write, or whose parts are larger than it.
+
+    Raises: ValueError: If it is neither a zip file of unpacked parts nor a pickle.
+    """
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head == b"PK":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                parts = archive.infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise ValueError(f"{path} is truncated or not a file of weights: {error}") from None
+        packed = [part.filename for part in parts if part.compress_type != zipfile.ZIP_STORED]
+        if packed:
+            raise ValueError(f"{path} has packed parts ({packed[0]}), which torch.save does not write")
+        if sum(part.file_size for part in parts) > path.stat().st_size:
+            raise ValueError(f"{path} declares more than its {path.stat().st_size:,} bytes")
+    elif head[:1] != b"\x80":
+        raise ValueError(f"{path} is truncated or not a file of weights: it begins with {head!r}")
+
+
+def _check_tensors(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are no plain numbers, or repeat few stored ones to more than a gigabyte.
+
+    Raises: ValueError: Naming the first.
+    """
+    repeated = 0
+    for name, tensor in state.items():
+        plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+        if not plain or tensor.is_complex():
+            raise ValueError(f"{path}: {name} is no plain tensor ({tensor.dtype}, {tensor.layout}, {tensor.device})")
+        declared = tensor.numel() * tensor.element_size()
+        repeated += declared if declared > tensor.untyped_storage().nbytes() else 0
+        if repeated > MAX_REPEATED:
+            raise ValueError(f"{path}: {name} of shape {tuple(tensor.shape)} has more numbers than are stored")
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
+    _check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on unusual pickles, which are refused or read all the same
@@ -142,4 +191,5 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     }
     if not tensors:
         raise ValueError(f"{path} holds no named tensors")
+    _check_tensors(path, tensors)
     return tensors

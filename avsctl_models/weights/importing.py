@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avsctl_models.contract import SegmentationModel
 from avsctl_models.registry import is_own_file, read_spec
+from avsctl_models.settings import build_errors, check_numbers
 from avsctl_models.weights import avsbench, avsegformer, hub, mask2former_hf, stepping_stones, vggish
 from avsctl_models.weights.files import part_of, read_config, read_weights
 from avsctl_models.weights.mapping import MisfitError, Report, Rule, convert_with_rules, load_converted
@@ -135,11 +136,13 @@ def fill_model(foreign: Foreign, config: dict, origin: str) -> tuple[Segmentatio
         ValueError: If the sizes describe no model that can be built, or the weights are a sound encoder's.
     """
     source = _model_source(foreign)
+    held = sum(tensor.numel() for tensor in foreign.state.values())
     try:
-        model = source.build(config)
-    except (AssertionError, ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise ValueError(f"{foreign.name}: no model can be built from {origin}: {reason}") from error
+        with build_errors(origin):
+            check_numbers(lambda: source.build(config), held, origin)
+            model = source.build(config)
+    except ValueError as error:
+        raise ValueError(f"{foreign.name}: {error}") from error
     converted, report = source.convert(foreign.state, model)
     try:
         load_converted(model, converted, report, source=foreign.name)
