@@ -24,6 +24,7 @@ ABLATIONS = ("adaptive-query", "masked-attention", "mask-fusion", "mask-initiali
 
 SCHEDULES = ("two-phase", "constant", "scratch")
 OPTIMIZERS = ("adamw", "adam")
+FROZEN_DROP_PATHS = ("own", "0")
 S4_FRAMES = ("repeat", "labelled", "all")
 AUDIO_LOSSES = ("kl", "euclid", "cosine", "none")
 
@@ -51,6 +52,9 @@ class TrainConfig:
         phase1_share: share of the epochs in phase 1 (`two-phase` only).
         frozen_epochs: epochs that leave the backbone's weights as they are; batch norms in it still count
             (`constant` only).
+        freeze_backbone: the backbone's weights, and its batch norms, stay as they are for the whole training.
+        frozen_drop_path: stochastic depth inside the backbone while it is frozen for a phase: `own` is that of the
+            network, as the published models were trained, `0` switches it off.
         clip_norm: largest gradient norm, None or 0 for no clipping.
         shuffle: clips in an order drawn anew in every epoch, else in file order.
         s4_frames: S4's training clips are labelled in their first frame. `repeat` reads that frame five times with
@@ -89,6 +93,8 @@ class TrainConfig:
     weight_decay: float = 0.05
     phase1_share: float = 0.5
     frozen_epochs: int = 0
+    freeze_backbone: bool = False
+    frozen_drop_path: str = "own"
     clip_norm: float | None = None
     shuffle: bool = True
     s4_frames: str = "labelled"

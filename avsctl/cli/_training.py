@@ -14,6 +14,7 @@ from avsctl.cli._options import WEIGHTS, FloatRange, device_options, overwrite_o
 from avsctl.configs import (
     ABLATIONS,
     AUDIO_LOSSES,
+    FROZEN_DROP_PATHS,
     OPTIMIZERS,
     RECIPES,
     S4_FRAMES,
@@ -85,6 +86,18 @@ RECIPE = (
         type=click.IntRange(0),
         help="constant: first epochs that leave the backbone's weights as they are.",
         show_default=_BY_RECIPE,
+    ),
+    click.option(
+        "--freeze-backbone",
+        is_flag=True,
+        default=None,
+        help="Leave the backbone as it is for the whole training, in any schedule.",
+    ),
+    click.option(
+        "--frozen-drop-path",
+        type=click.Choice(FROZEN_DROP_PATHS),
+        help="Stochastic depth inside the backbone while a phase freezes it: the network's own, as published, or 0. "
+        "[default: own]",
     ),
     click.option(
         "--warmup", type=SHARE, help="scratch: share of the steps with a rising rate.", show_default=_BY_RECIPE

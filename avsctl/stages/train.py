@@ -151,10 +151,11 @@ def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> Seg
             _log_start(config.init_from, initialise(model, config.init_from))
     except (ValueError, OSError) as error:
         raise AvsctlError(f"{error}. See 'avsctl train-{config.task} --help'.") from None
-    if config.schedule == "two-phase" and not (config.backbone_weights or config.init_from):
+    frozen = config.freeze_backbone or {"two-phase": True, "constant": config.frozen_epochs > 0}.get(config.schedule)
+    if frozen and not (config.backbone_weights or config.init_from):
         log.warning(
-            "the two-phase schedule freezes the backbone, which has random weights: "
-            "give --init-from a Mask2Former checkpoint or --backbone-weights, or use --schedule scratch"
+            "the backbone is frozen and has random weights: give --backbone-weights or --init-from, "
+            "or train all of it with --schedule scratch"
         )
     return model
 

@@ -20,7 +20,7 @@ from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
 from avsctl.training.checkpoint import read_position, restore_checkpoint, save_checkpoint
 from avsctl.training.devices import autocast, derive_seed
-from avsctl.training.schedule import epoch_batches, learning_rate, phase_of, set_phase
+from avsctl.training.schedule import epoch_batches, learning_rate, phase_of, set_phase, set_training_mode
 from avsctl_models import SegmentationModel, save_model
 from avsctl_models.matcher import NotFiniteError
 from avsctl_models.registry import load_strictly
@@ -157,7 +157,7 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         config, position = self.config, self.position
-        self.model.train()
+        set_training_mode(self.model, config)
         self.samples.epoch = position.epoch
         batches = epoch_batches(len(self.samples), config, position.epoch, config.seed)
         total = len(batches) * config.epochs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from timm.layers import DropPath
 
 from avsctl.configs import TrainConfig
 from avsctl_models import SegmentationModel
@@ -38,6 +39,8 @@ def set_phase(
     In phase 1 of `two-phase` the backbone's adapters are zero, so that the backbone is the pretrained one; phase 2
     draws them anew.
 
+    A backbone frozen throughout has its adapters at zero, unless they come with --init-from.
+
     Args:
         before: the optimiser of the phase before, whose moments a `constant` schedule keeps.
     Source: the released training codes of Stepping Stones, AVSBench and AVSegFormer.
@@ -45,7 +48,10 @@ def set_phase(
     names = _trained_names(model, phase, config)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
-    if config.schedule == "two-phase":
+    if config.freeze_backbone:
+        if not config.init_from:
+            model.zero_backbone_adapters()
+    elif config.schedule == "two-phase":
         if phase == 1:
             model.zero_backbone_adapters()
         else:
@@ -59,12 +65,30 @@ def set_phase(
 
 
 def _trained_names(model: SegmentationModel, phase: int, config: TrainConfig) -> set[str]:
-    if config.schedule == "two-phase":
-        return set(model.trainable_names(phase))
     names = {name for name, _ in model.named_parameters()}
-    if config.schedule == "constant" and phase == 1 and config.frozen_epochs:
+    if config.schedule == "two-phase":
+        names = set(model.trainable_names(phase))
+    if config.freeze_backbone or (config.schedule == "constant" and phase == 1 and config.frozen_epochs):
         return {name for name in names if not name.startswith("backbone.")}
     return names
+
+
+def backbone_is_frozen(model: SegmentationModel) -> bool:
+    """Whether nothing of the backbone is trained in the phase that was set."""
+    return not any(parameter.requires_grad for parameter in model.backbone.parameters())
+
+
+def set_training_mode(model: SegmentationModel, config: TrainConfig) -> None:
+    """Put the model in training mode, but for what must not move in a frozen backbone."""
+    model.train()
+    if not backbone_is_frozen(model):
+        return
+    if config.freeze_backbone:
+        model.backbone.eval()
+    elif config.frozen_drop_path == "0":
+        for module in model.backbone.modules():
+            if isinstance(module, DropPath):
+                module.eval()
 
 
 def epoch_batches(clips: int, config: TrainConfig, epoch: int, seed: int) -> list[list[int]]:

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from avsctl.configs import resolve_training
-from avsctl.training.schedule import epoch_batches, learning_rate, phase_of, set_phase
+from avsctl.training.schedule import (
+    backbone_is_frozen,
+    epoch_batches,
+    learning_rate,
+    phase_of,
+    set_phase,
+    set_training_mode,
+)
 from avsctl_models import create_model
 
 SWIN = {
@@ -80,3 +87,46 @@ def test_a_constant_schedule_frees_the_backbone_after_its_first_epochs_and_keeps
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert second.state[model.queries.positions]["step"] == 1
     assert [phase_of(epoch, replace(config, frozen_epochs=0)) for epoch in range(4)] == [1] * 4
+
+
+@pytest.mark.parametrize("schedule, phase", [("scratch", 1), ("two-phase", 2), ("constant", 2)])
+@pytest.mark.parametrize("name", ["aavs", "tpavi", "avsegformer"])
+def test_a_backbone_frozen_throughout_neither_trains_nor_counts(name, schedule, phase):
+    model = create_model(name, preset="tiny", image_size=64)
+    config = resolve_training(
+        "avs", "tiny", "all", {"model": name, "schedule": schedule, "frozen_epochs": 1, "freeze_backbone": True}
+    )
+    optimizer = set_phase(model, phase, config)
+    set_training_mode(model, config)
+    before = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    output = model(torch.randn(2, 3, 64, 64), torch.randn(2, 128))
+    labels = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    labels[:, :30] = 1
+    model.loss(output, labels, torch.ones(2, dtype=torch.bool))["loss"].backward()
+    optimizer.step()
+    assert backbone_is_frozen(model)
+    assert all(torch.equal(value, before[key]) for key, value in model.backbone.state_dict().items())
+    assert any(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_frozen_swin_has_no_adapters_at_work():
+    model = create_model("aavs", preset="swin-b-384", task="avs", **SWIN)
+    config = resolve_training("avs", "swin-b-384", "all", {"freeze_backbone": True})
+    for phase in (1, 2):
+        set_phase(model, phase, config)
+        assert backbone_is_frozen(model)
+        assert not any(parameter.any() for adapter in model.backbone.adapters() for parameter in adapter.parameters())
+
+
+@pytest.mark.parametrize("drop_path, same", [("own", False), ("0", True)])
+def test_a_frozen_backbone_skips_blocks_at_random_unless_told_not_to(drop_path, same):
+    torch.manual_seed(0)
+    model = create_model("aavs", preset="swin-b-384", task="avs", **SWIN)
+    config = resolve_training("avs", "swin-b-384", "all", {"frozen_drop_path": drop_path})
+    set_phase(model, 1, config)
+    set_training_mode(model, config)
+    frames = torch.randn(4, 3, 96, 96)
+    assert torch.equal(model.backbone(frames)[-1], model.backbone(frames)[-1]) is same
+    set_phase(model, 2, config)
+    set_training_mode(model, config)
+    assert not torch.equal(model.backbone(frames)[-1], model.backbone(frames)[-1])
