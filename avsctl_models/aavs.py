@@ -35,6 +35,8 @@ class AAVS(SegmentationModel):
         prior_mask: Whether the prior is the first attention mask.
     """
 
+    class_rows = ("decoder.class_head.weight", "decoder.class_head.bias")
+
     def __init__(
         self,
         backbone: Backbone,

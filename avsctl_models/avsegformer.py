@@ -44,6 +44,8 @@ class AVSegFormer(SegmentationModel):
         mix_loss_weight: Weight of the loss on the mask features themselves.
     """
 
+    class_rows = ("head.classify.weight",)
+
     def __init__(
         self,
         backbone: Backbone,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -21,9 +21,12 @@ class SegmentationModel(nn.Module, ABC):
     Attributes:
         backbone: Gives four maps of normalised frames.
         spec: What the model can be built from again: name, preset, task, num_classes, audio_dim and settings.
+        class_rows: Names of the tensors with a row for each class in index order, and perhaps one for "no object"
+            behind them.
     """
 
     spec: dict[str, Any]
+    class_rows: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, backbone: Backbone):
         super().__init__()

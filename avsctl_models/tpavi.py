@@ -38,6 +38,8 @@ class TPAVI(SegmentationModel):
         audio_loss: The loss between sound and features, None for none, and its weight.
     """
 
+    class_rows = ("head.classify.weight", "head.classify.bias")
+
     def __init__(
         self,
         backbone: Backbone,

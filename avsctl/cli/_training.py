@@ -155,8 +155,9 @@ NETWORK = (
     click.option(
         "--init-from",
         type=WEIGHTS,
-        metavar="FILE|NAME",
-        help="A model to start from, or a name of 'avsctl weights list'; tensors that fit are taken.",
+        metavar="FILE|DIR|NAME",
+        help="A model or a run's folder to start from, or a name of 'avsctl weights list': tensors that fit are taken, "
+        "and classes by their names.",
     ),
 )
 """The network and its first weights."""

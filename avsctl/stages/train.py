@@ -28,13 +28,12 @@ from avsctl.rendering.curves import draw_curves
 from avsctl.stages.evaluation_clips import clips_to_learn_from
 from avsctl.stages.inputs import find_prior
 from avsctl.stages.scoring import add_clips, groups
+from avsctl.stages.start_weights import start_from
 from avsctl.training.devices import choose_device, derive_seed
 from avsctl.training.loop import Position, Trainer
 from avsctl.workspace import Run, Workspace
 from avsctl_models import SegmentationModel, create_model, load_backbone_weights, preset_settings
 from avsctl_models.weights.files import read_weights
-from avsctl_models.weights.importing import initialise
-from avsctl_models.weights.mapping import Report
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +79,7 @@ def train(
     folder = workspace.run_folder(config.task, config.run_name)
     with sole_writer(folder):
         if _claim(folder, config, resume, overwrite) is not None:
-            model = build_model(config, clips, audio).to(target)
+            model = build_model(config, clips, audio, folder).to(target)
             trainer = _trainer(model, config, folder, clips, audio, prior, chosen, workers, checkpoint_minutes, track)
             trainer.run(resume=trainer.last.exists())
     return folder
@@ -133,9 +132,13 @@ def _trainer(
     )
 
 
-def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> SegmentationModel:
+def build_model(
+    config: TrainConfig, clips: ClipCache, audio: AudioCache, folder: Path | None = None
+) -> SegmentationModel:
     """The model of a configuration with its initial weights.
 
+    Args:
+        folder: the run's, where `start.json` says what came from `init_from`; None writes nothing.
     Raises: AvsctlError: If a setting, or a file of weights, doesn't fit.
     """
     torch.manual_seed(derive_seed(config.seed, "model"))
@@ -148,7 +151,7 @@ def build_model(config: TrainConfig, clips: ClipCache, audio: AudioCache) -> Seg
         if config.backbone_weights:
             load_backbone_weights(model.backbone, read_weights(Path(config.backbone_weights)))
         if config.init_from:
-            _log_start(config.init_from, initialise(model, config.init_from))
+            start_from(model, config, clips.classes, folder)
     except (ValueError, OSError) as error:
         raise AvsctlError(f"{error}. See 'avsctl train-{config.task} --help'.") from None
     frozen = config.freeze_backbone or {"two-phase": True, "constant": config.frozen_epochs > 0}.get(config.schedule)
@@ -186,21 +189,6 @@ def model_settings(config: TrainConfig) -> dict[str, Any]:
     return wanted
 
 
-def _log_start(path: str, report: Report) -> None:
-    """Say what of a model's initial weights comes from a file."""
-    kept = [*report.missing, *report.mismatched]
-    log.info(
-        "%s: %d tensors taken, %d of the model's keep their initial values, %d of the file's are not used",
-        path,
-        len(report.matched),
-        len(kept),
-        len(report.unused),
-    )
-    for title, names in (("keeps its initial value", kept), ("not used", report.unused)):
-        for name in names:
-            log.debug("%s: %s", title, name)
-
-
 def training_prior(workspace: Workspace, config: TrainConfig, clips: ClipCache) -> PriorSource | None:
     """What stage 2 sees in training and validation; None for stage 1 and for the single-stage model.
 
@@ -230,7 +218,7 @@ def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> 
         if resume:
             raise AvsctlError(f"No run to continue at {folder}. Leave --resume out to start it.")
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("record.json", "last.safetensors", "model.safetensors", "timing.json", "curve.png"):
+        for name in ("record.json", "last.safetensors", "model.safetensors", "start.json", "timing.json", "curve.png"):
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "config.json", config.to_json())
         return folder

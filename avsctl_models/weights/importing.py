@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from avsctl_models.contract import SegmentationModel
 from avsctl_models.registry import is_own_file, read_spec
 from avsctl_models.settings import build_errors, check_numbers
 from avsctl_models.weights import avsbench, avsegformer, hub, mask2former_hf, stepping_stones, vggish
+from avsctl_models.weights.class_rows import carry_over
 from avsctl_models.weights.files import part_of, read_config, read_weights
 from avsctl_models.weights.mapping import MisfitError, Report, Rule, convert_with_rules, load_converted
 
@@ -171,7 +172,9 @@ def import_model(
     return model, report
 
 
-def initialise(model: SegmentationModel, path: Path | str) -> Report:
+def initialise(
+    model: SegmentationModel, path: Path | str, *, classes: tuple[Sequence[str], Sequence[str]] | None = None
+) -> Report:
     """Fill what weights from anywhere can fill of a model; the rest keeps its values.
 
     Stage 1 of the published recipe starts so from plain Mask2Former: adapters, audio projection, class head
@@ -181,7 +184,9 @@ def initialise(model: SegmentationModel, path: Path | str) -> Report:
     Args:
         model: Of any size.
         path: Weights of ours or of any of `SOURCES`.
-    Returns: What matched, is missing or of another shape.
+        classes: Class names of the file and of the model, in index order: the class head's rows are then taken by
+            name. None takes them as they are, or not at all where their number differs.
+    Returns: What matched, is missing or of another shape, and what became of the classes.
     Raises: ValueError: If the file cannot be read, its source is unknown, or nothing in it fits.
     """
     if is_own_file(path):
@@ -195,6 +200,8 @@ def initialise(model: SegmentationModel, path: Path | str) -> Report:
         converted, report = source.convert(foreign.state, model)
     if adapters != model.spec["settings"].get("adapters", "none"):
         _leave_out_adapters(converted, report)
+    if classes:
+        carry_over(model, converted, report, *classes)
     load_converted(model, converted, report, source=str(path), partial=True)
     return report
 

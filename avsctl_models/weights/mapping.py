@@ -25,6 +25,15 @@ class Rule:
     rows: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True)
+class ClassRows:
+    """Names of classes whose rows were taken, of those that start anew, and of those that are not needed any more."""
+
+    kept: list[str]
+    new: list[str]
+    left: list[str]
+
+
 @dataclass
 class Report:
     """What became of every tensor of a conversion.
@@ -37,6 +46,8 @@ class Report:
         ignored: Foreign names that are computed anew instead, such as index tables.
         dead: Foreign names that the released model holds and never uses.
         sound: Foreign names that belong to the sound encoder, which is no part of the model here.
+        other_shapes: The tensors found for the mismatched names, by our names.
+        class_rows: What became of the classes, None where their names are not known.
     """
 
     matched: list[str] = field(default_factory=list)
@@ -46,6 +57,8 @@ class Report:
     ignored: list[str] = field(default_factory=list)
     dead: list[str] = field(default_factory=list)
     sound: list[str] = field(default_factory=list)
+    other_shapes: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    class_rows: ClassRows | None = None
 
     @property
     def complete(self) -> bool:
@@ -92,6 +105,8 @@ def convert_with_rules(
         if tensor is None or tensor.shape != wanted.shape:
             found = " + ".join(str(tuple(state[source].shape)) for source in sources)
             report.mismatched.append(f"{name}: found {found}, wanted {tuple(wanted.shape)}")
+            if tensor is not None:
+                report.other_shapes[name] = tensor
             continue
         converted[name] = tensor.to(wanted.dtype)
         report.matched.append(name)

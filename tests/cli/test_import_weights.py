@@ -248,7 +248,7 @@ def test_training_starts_from_unconverted_weights(tiny_workspace, tmp_path, monk
     from avsctl.caches.clips import ClipCache
     from avsctl.configs import resolve_training
     from avsctl.errors import AvsctlError
-    from avsctl.stages import train
+    from avsctl.stages import start_weights, train
 
     caches = ClipCache(tiny_workspace / "clips.h5"), AudioCache(tiny_workspace / "audio.h5")
     norm = torch.rand(64)
@@ -260,7 +260,7 @@ def test_training_starts_from_unconverted_weights(tiny_workspace, tmp_path, monk
     }
     torch.save(released, tmp_path / "released.pth")
     said = []
-    monkeypatch.setattr(train.log, "info", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr(start_weights.log, "info", lambda text, *values: said.append(text % values))
     config = resolve_training("avs", "tiny", "all", {"init_from": str(tmp_path / "released.pth"), "image_size": 64})
     model = train.build_model(config, *caches)
     assert torch.equal(model.decoder.norm.weight, norm)
