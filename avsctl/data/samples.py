@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from avsctl.configs import LABEL_SIZE
 from avsctl.data.augment import View
 from avsctl.data.decoding import decode_frame, decode_labels
 from avsctl.data.labels import UNLABELLED, binary_label, semantic_label
+from avsctl.data.reading import read_batches
 from avsctl.errors import AvsctlError
 
 
@@ -153,6 +154,10 @@ class ClipSamples(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
+    def name(self, item: int) -> str:
+        """What messages call an item: its clip."""
+        return f"clip {self.clips.uids[self.indices[item]]}"
+
     def __getitem__(self, item: int) -> Batch:
         clip = self.indices[item]
         uid = self.clips.uids[clip]
@@ -211,13 +216,9 @@ class ClipSamples(torch.utils.data.Dataset):
         return semantic_label(index, self.label_size)
 
 
-def loader(samples: ClipSamples, batches: Sequence[Sequence[int]], workers: int) -> torch.utils.data.DataLoader:
-    """Read batches of clips in the given order, in `workers` processes (0: in this one)."""
-    return torch.utils.data.DataLoader(
-        samples,
-        batch_sampler=[list(batch) for batch in batches],
-        collate_fn=Batch.join,
-        num_workers=workers,
-        persistent_workers=False,
-        prefetch_factor=2 if workers else None,
-    )
+def loader(samples: ClipSamples, batches: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
+    """Read batches of clips in the given order, in `workers` processes (0: in this one).
+
+    Raises: AvsctlError: If a clip can't be read, or a worker process dies.
+    """
+    return read_batches(samples, batches, Batch.join, workers)

@@ -82,7 +82,7 @@ class Harness:
     def _straight(self, step: str, place: Path) -> None:
         counter = self.folder / "changes"
         started = time.monotonic()
-        code = self._wait(self._start(step, place, lambda: _count_changes(counter)))
+        code = _wait(_start(STEPS[step], place, self.log, lambda: _count_changes(counter)))
         self.seconds[step] = time.monotonic() - started
         if code != 0:
             raise SystemExit(f"'avsctl {STEPS[step]}' failed without any kill:\n{self.log.read_text()[-2000:]}")
@@ -96,7 +96,7 @@ class Harness:
             moments = [self._kill_once(step, place, rng) for _ in range(rng.choice((1, 1, 2, 3)))]
             moments = [moment for moment in moments if moment]
             for _ in range(MAX_RERUNS):
-                code = self._wait(self._start(step, place))
+                code = run_step(STEPS[step], place, self.log)
                 if code == 0:
                     return Result(step, tuple(moments), _difference(self.after[step], contents(place)))
             return Result(step, tuple(moments), f"exit code {code} of the rerun: {self.log.read_text()[-300:]}")
@@ -107,32 +107,39 @@ class Harness:
         """Run a step and kill it; gives the moment, None where the command was done before."""
         if rng.random() < 0.5:
             number, late = rng.randrange(1, self.changes[step] + 1), rng.random() < 0.5
-            code = self._wait(self._start(step, place, lambda: _die_at_change(number, late)))
+            code = _wait(_start(STEPS[step], place, self.log, lambda: _die_at_change(number, late)))
             return f"{'after' if late else 'before'} change {number}" if code == -signal.SIGKILL else None
         share = rng.random()
-        process = self._start(step, place)
+        process = _start(STEPS[step], place, self.log)
         time.sleep(share * self.seconds[step])
         os.kill(process, signal.SIGKILL)
-        return f"at {share:.0%} of its time" if self._wait(process) == -signal.SIGKILL else None
+        return f"at {share:.0%} of its time" if _wait(process) == -signal.SIGKILL else None
 
-    def _start(self, step: str, place: Path, prepare: Callable[[], None] = lambda: None) -> int:
-        process = os.fork()
-        if process:
-            return process
-        code = 1
-        try:
-            os.chdir(place)
-            output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            prepare()
-            code = _command(STEPS[step].split())
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
 
-    def _wait(self, process: int) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+def run_step(command: str, place: Path, log: Path) -> int:
+    """Run a command in a folder, in a fork of this process; returns its exit code."""
+    return _wait(_start(command, place, log))
+
+
+def _start(command: str, place: Path, log: Path, prepare: Callable[[], None] = lambda: None) -> int:
+    process = os.fork()
+    if process:
+        return process
+    code = 1
+    try:
+        os.chdir(place)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        prepare()
+        code = _command(command.split())
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _wait(process: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def _command(words: list[str]) -> int:
@@ -143,7 +150,7 @@ def _command(words: list[str]) -> int:
     return run_guarded(cli)
 
 
-def _load_everything() -> None:
+def load_everything() -> None:
     import avsctl.cli
     import avsctl.stages.evaluate
     import avsctl.stages.extract_audio
@@ -236,7 +243,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", default=",".join(STEPS), help="commands, with commas between them")
     given = parser.parse_args()
-    _load_everything()
+    load_everything()
     results = run(given.kills, given.seed, given.steps.split(","), lambda line: print(line, flush=True))
     killed = Counter()
     for result in results:
