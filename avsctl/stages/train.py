@@ -143,6 +143,9 @@ def build_model(
     """
     torch.manual_seed(derive_seed(config.seed, "model"))
     settings = model_settings(config)
+    if "audio_relu" in preset_settings(config.model, config.preset, config.task):
+        # VGGish is cached before its last ReLU, which these models expect; other encoders' signs mean something.
+        settings["audio_relu"] = audio.encoder.startswith("vggish")
     classes = 2 if config.task == "avs" else len(clips.classes)
     try:
         model = create_model(

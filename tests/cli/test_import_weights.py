@@ -280,4 +280,4 @@ def test_the_example_runs_on_a_released_file():
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert done.stdout == "5 predictions of 10 queries; maps (5, 7, 224, 224)\n", done.stderr
+    assert done.stdout == "aavs swin-b-384 avss: 7 classes, maps (5, 7, 224, 224)\n", done.stderr

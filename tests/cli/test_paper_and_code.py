@@ -25,7 +25,8 @@ def test_options_exist():
 
 
 def test_settings_of_the_models_exist():
-    settings = set.union(*(set(preset_settings("aavs", name, "avss")) for name in list_presets("aavs")))
+    models = ("aavs", "tpavi", "avsegformer")
+    settings = {s for model in models for name in list_presets(model) for s in preset_settings(model, name, "avss")}
     named = set(re.findall(r"[`(]([a-z_]+)=", PAGE)) - {"preset", "task"}
     assert {"decoder_layers", "queries", "adapters"} <= named
     assert named <= settings | set(inspect.signature(Criterion).parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -266,6 +267,19 @@ def prior_errors() -> dict[str, tuple[float, float]]:
     errors.add("AVSegFormer, mask features", output.maps[0], wanted["avsegformer.mask_feature"])
     errors.add("AVSegFormer, logits", output.logits, wanted["avsegformer.pred"])
     return errors.groups
+
+
+def every_error(full_size: bool) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+    """Errors of all that was recorded, case by case; six models of the published sizes on request."""
+    yield "TPAVI, attention", block_errors()
+    yield "TPAVI, head", tpavi_head_errors()
+    yield "TPAVI, small", whole_model_errors("tpavi")
+    yield "AVSegFormer, blocks", avsegformer_part_errors()
+    yield "AVSegFormer, head", avsegformer_head_errors()
+    yield "AVSegFormer, small", whole_model_errors("avsegformer")
+    yield "with a prior", prior_errors()
+    for case in FULL if full_size else ():
+        yield case.replace("_", " "), full_size_errors(case)
 
 
 def _maps(tensors: dict[str, Tensor]) -> list[Tensor]:

@@ -1,8 +1,8 @@
 """Largest differences between our AAVS and tensors that the released code gave for random weights.
 
-Run as a program, it prints a table of these, of VGGish and of the metrics:
-`python tests/models/golden_parity.py [--full-size] [FOLDER]`. With --full-size, also of Hugging Face's Mask2Former
-at the paper's size.
+Run as a program, it prints a table of these, of TPAVI, AVSegFormer, VGGish and the metrics:
+`python tests/models/golden_parity.py [--full-size] [FOLDER]`. With --full-size, also of TPAVI and AVSegFormer at their
+published sizes and of Hugging Face's Mask2Former at that of the paper.
 """
 
 from __future__ import annotations
@@ -142,6 +142,7 @@ def case_losses(case: Case) -> dict[str, Tensor]:
 
 def main(folder: Path, full_size: bool) -> None:
     """Print the table as Markdown."""
+    from baseline_parity import every_error
     from full_size_parity import full_size_errors
     from sound_and_score_parity import metric_errors, vggish_errors
 
@@ -149,6 +150,8 @@ def main(folder: Path, full_size: bool) -> None:
     for name in CASES:
         case = load_case(name, folder)
         _print_rows(name, {**forward_errors(case), **loss_errors(case)})
+    for name, errors in every_error(full_size):
+        _print_rows(name, errors)
     _print_rows("vggish", vggish_errors())
     _print_rows("metrics", metric_errors())
     if full_size:
