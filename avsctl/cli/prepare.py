@@ -121,6 +121,7 @@ class Cut(click.ParamType):
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Of the new clips.")
 @click.option("--subset", default="videos", show_default=True, metavar="NAME", help="Of the new clips.")
 @_options.overwrite_option
+@_options.repair_option
 @_options.workers_option
 @_options.json_option
 def videos(
@@ -131,6 +132,7 @@ def videos(
     split: str,
     subset: str,
     overwrite: bool,
+    repair: bool,
     workers: int | None,
     as_json: bool,
 ) -> None:
@@ -150,7 +152,7 @@ def videos(
     length = None if cut == "whole" else int(cut)
     made = cut_videos(videos, root, length=length, subset=subset, split=split, overwrite=overwrite, track=track)
     dataset = open_dataset(root, command="avsctl prepare folder")
-    _read(dataset, workspace, overwrite=overwrite, workers=workers, as_json=as_json)
+    _read(dataset, workspace, overwrite=overwrite, repair=repair, workers=workers, as_json=as_json)
     exit_with_failures(made.failed, len(made.failed) + len(made.new) + len(made.kept), "videos could not be read")
 
 
