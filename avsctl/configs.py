@@ -25,6 +25,7 @@ ABLATIONS = ("adaptive-query", "masked-attention", "mask-fusion", "mask-initiali
 SCHEDULES = ("two-phase", "constant", "scratch")
 OPTIMIZERS = ("adamw", "adam")
 FROZEN_DROP_PATHS = ("own", "0")
+CACHED = ("none", "train", "all")
 S4_FRAMES = ("repeat", "labelled", "all")
 AUDIO_LOSSES = ("kl", "euclid", "cosine", "none")
 
@@ -55,6 +56,10 @@ class TrainConfig:
         freeze_backbone: the backbone's weights, and its batch norms, stay as they are for the whole training.
         frozen_drop_path: stochastic depth inside the backbone while it is frozen for a phase: `own` is that of the
             network, as the published models were trained, `0` switches it off.
+        cache_features: of which frames a frozen backbone's maps are computed once and read from then on: `none`,
+            `train` or `all`, validation too. The backbone is then in evaluation mode wherever it is frozen.
+        cache_levels: how many of the four maps are kept, the coarsest; finer ones are computed each time.
+        cache_precision: `fp16`, or `fp32`, twice the size and exact.
         clip_norm: largest gradient norm, None or 0 for no clipping.
         shuffle: clips in an order drawn anew in every epoch, else in file order.
         s4_frames: S4's training clips are labelled in their first frame. `repeat` reads that frame five times with
@@ -95,6 +100,9 @@ class TrainConfig:
     frozen_epochs: int = 0
     freeze_backbone: bool = False
     frozen_drop_path: str = "own"
+    cache_features: str = "none"
+    cache_levels: int = 4
+    cache_precision: str = "fp16"
     clip_norm: float | None = None
     shuffle: bool = True
     s4_frames: str = "labelled"
@@ -244,7 +252,18 @@ def resolve_training(task: str, preset: str | None, subset: str, given: Mapping[
             f"not '.' first."
         )
     base = TrainConfig(task, **RECIPES[model][chosen].options(task, subset))
-    return replace(base, **{**options, "model": model, "preset": chosen, "subset": subset})
+    config = replace(base, **{**options, "model": model, "preset": chosen, "subset": subset})
+    _check_cached(config)
+    return config
+
+
+def _check_cached(config: TrainConfig) -> None:
+    if config.cache_features == "none":
+        return
+    if config.augment:
+        raise AvsctlError("--cache-features keeps maps of the frames as they are: add --no-augment, or leave it out.")
+    if not (config.freeze_backbone or config.schedule == "two-phase" or config.frozen_epochs):
+        raise AvsctlError("--cache-features needs a backbone that doesn't change: add --freeze-backbone.")
 
 
 def _split_name(model: str, preset: str | None) -> tuple[str, str | None]:

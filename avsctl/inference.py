@@ -10,10 +10,38 @@ from torch import Tensor
 from avsctl.configs import LABEL_SIZE
 from avsctl.errors import AvsctlError
 from avsctl.training.devices import autocast
-from avsctl_models import SegmentationModel, semantic_decision, semantic_inference
+from avsctl_models import Output, SegmentationModel, semantic_decision, semantic_inference
+from avsctl_models.backbones import STRIDES
 
 FRAMES_AT_ONCE = 20
 """Most frames in one call of the network; a multiple of the five that TPAVI sees together."""
+
+
+def run_model(
+    model: SegmentationModel,
+    frames: Tensor,
+    audio: Tensor,
+    prior: Tensor | None = None,
+    *,
+    lengths: Sequence[int] | None = None,
+    features: Sequence[Tensor] = (),
+) -> Output:
+    """Call the model on its device.
+
+    Args:
+        frames: (N, 3, S, S) uint8; audio: (N, D); prior: (N, p, p) in [0, 1] or None; lengths: frames of each clip.
+        features: maps of the frozen backbone of these frames, the coarsest levels: what is missing is computed.
+    """
+    device = next(model.parameters()).device
+    sound, given = audio.to(device), None if prior is None else prior.to(device)
+    if not features:
+        return model(model.normalize(frames.to(device)), sound, given, lengths=lengths)
+    maps = [level.to(device).float() for level in features]
+    missing = len(STRIDES) - len(maps)
+    if missing:
+        maps = [*model.backbone.first_maps(model.normalize(frames.to(device)), missing), *maps]
+    size = (model.image_size, model.image_size)
+    return model.from_features(maps, sound, given, lengths=lengths, size=size)
 
 
 def class_maps(
@@ -34,7 +62,7 @@ def class_maps(
         size: side (or height and width) of the maps.
     Returns: (N, K, h, w) float32 on the CPU, see `semantic_inference`.
     """
-    return _in_pieces(semantic_inference, model, frames, audio, prior, lengths, size, precision)
+    return _in_pieces(semantic_inference, model, frames, audio, prior, lengths, (), size, precision)
 
 
 def decided_classes(
@@ -44,19 +72,21 @@ def decided_classes(
     prior: Tensor | None = None,
     *,
     lengths: Sequence[int] | None = None,
+    features: Sequence[Tensor] = (),
     size: int | tuple[int, int] = LABEL_SIZE,
     precision: str = "fp32",
 ) -> Tensor:
-    """The class of every pixel: the argmax of `class_maps`, without making them all; arguments as there.
+    """The class of every pixel: the argmax of `class_maps`, without making them all; arguments as there
+    and in `run_model`.
 
     Returns: (N, h, w) uint8 on the CPU.
     Raises: AvsctlError: If the model predicts NaN or infinite values.
     """
-    return _in_pieces(semantic_decision, model, frames, audio, prior, lengths, size, precision)
+    return _in_pieces(semantic_decision, model, frames, audio, prior, lengths, features, size, precision)
 
 
 @torch.inference_mode()
-def _in_pieces(finish, model, frames, audio, prior, lengths, size, precision) -> Tensor:
+def _in_pieces(finish, model, frames, audio, prior, lengths, features, size, precision) -> Tensor:
     device = next(model.parameters()).device
     size = (size, size) if isinstance(size, int) else size
     parts = []
@@ -65,11 +95,13 @@ def _in_pieces(finish, model, frames, audio, prior, lengths, size, precision) ->
         part = slice(start, start + sum(piece))
         start = part.stop
         with autocast(device, precision):
-            output = model(
-                model.normalize(frames[part].to(device)),
-                audio[part].to(device),
-                None if prior is None else prior[part].to(device),
+            output = run_model(
+                model,
+                frames[part],
+                audio[part],
+                None if prior is None else prior[part],
                 lengths=piece,
+                features=[level[part] for level in features],
             )
         try:
             parts.append(finish(output, size).cpu())

@@ -36,6 +36,10 @@ class Workspace:
         """A prior cache: `predicted`, `low`, `high`, `masks` or a chosen name, made by `predict-priors`."""
         return self.root / "priors" / f"{name}.h5"
 
+    def features(self, name: str) -> Path:
+        """A frozen backbone's maps, made by training with `--cache-features`."""
+        return self.root / "features" / f"{name}.h5"
+
     @property
     def reports(self) -> Path:
         """Scores, made by `evaluate`."""

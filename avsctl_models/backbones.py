@@ -7,6 +7,7 @@ from typing import Any
 import timm
 import torch
 from timm.layers import DropPath
+from timm.models import FeatureListNet
 from torch import Tensor, nn
 
 from avsctl_models.adapters import AdaptedProjection, Adapter
@@ -47,6 +48,10 @@ class Backbone(nn.Module):
         Returns: (N, 3, H, W) float32.
         """
         return (frames.to(self.mean.dtype) / 255 - self.mean) / self.std
+
+    def first_maps(self, frames: Tensor, count: int) -> list[Tensor]:
+        """Give the `count` finest of the maps of normalised frames, where it can without computing the others."""
+        return self(frames)[:count]
 
     def adapters(self) -> list[Adapter]:
         """All adapters inside the backbone."""
@@ -93,10 +98,14 @@ class SwinBackbone(Backbone):
         Returns: Four maps (N, channels[i], H/2^(i+2), W/2^(i+2)).
         Raises: ValueError: If the size doesn't fit the windows.
         """
+        return self.first_maps(frames, len(STRIDES))
+
+    def first_maps(self, frames: Tensor, count: int) -> list[Tensor]:
+        """Give the maps of the first `count` stages."""
         self._check_size(frames)
         tokens = self.patch_embed(frames)  # (N, H/4, W/4, C)
         maps = []
-        for layer, norm in zip(self.layers, self.norms, strict=True):
+        for layer, norm in zip(self.layers[:count], self.norms[:count], strict=True):
             tokens = layer(tokens)
             maps.append(norm(tokens).permute(0, 3, 1, 2).contiguous())
         return maps
@@ -136,6 +145,19 @@ class TimmBackbone(Backbone):
         """Give the maps of strides 4, 8, 16, 32 of normalised frames (N, 3, H, W)."""
         maps = self.network(frames)
         return [maps[index] for index in self.indices]
+
+    def first_maps(self, frames: Tensor, count: int) -> list[Tensor]:
+        """Give the `count` finest maps; networks that timm takes apart stage by stage stop there."""
+        if not isinstance(self.network, FeatureListNet):
+            return super().first_maps(frames, count)
+        wanted, maps, tensor = self.indices[:count], [], frames
+        for name, module in self.network.items():
+            tensor = module(tensor)
+            if name in self.network.return_layers:
+                maps.append(tensor)
+            if count and len(maps) > wanted[-1]:
+                break
+        return [maps[index] for index in wanted]
 
 
 def build_backbone(

@@ -17,7 +17,10 @@ MAX_OBJECTS = 64
 """Groups and datasets of a file; ours have fewer than 20."""
 MAX_HELD = 2**30
 """Bytes of a dataset that readers hold in memory."""
-PIECEWISE = ("frames/data", "labels/data", "audio/data", "log_mel/data", "maps")
+PIECEWISE = (
+    *("frames/data", "labels/data", "audio/data", "log_mel/data", "maps"),
+    *("features/4", "features/8", "features/16", "features/32"),
+)
 """What is read clip by clip, and may be larger."""
 _BUILT_IN = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _DEFLATE_RATIO = 1100

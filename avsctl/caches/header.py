@@ -20,6 +20,7 @@ MAKERS = {
     "clips": "avsctl prepare avsbench",
     "audio": "avsctl extract-audio",
     "priors": "avsctl predict-priors",
+    "features": "avsctl train-avs --cache-features",
 }
 
 

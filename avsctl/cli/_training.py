@@ -14,6 +14,7 @@ from avsctl.cli._options import WEIGHTS, FloatRange, device_options, overwrite_o
 from avsctl.configs import (
     ABLATIONS,
     AUDIO_LOSSES,
+    CACHED,
     FROZEN_DROP_PATHS,
     OPTIMIZERS,
     RECIPES,
@@ -57,12 +58,8 @@ WHAT = (
 RECIPE = (
     click.option("--epochs", type=POSITIVE, show_default=_BY_RECIPE),
     click.option("--batch-clips", type=POSITIVE, help="Clips in a step.", show_default=_BY_RECIPE),
-    click.option(
-        "--lr", type=FloatRange(0, min_open=True), help="Learning rate (phase 1).", show_default=_BY_RECIPE
-    ),
-    click.option(
-        "--lr-phase2", type=FloatRange(0, min_open=True), help="Rate of phase 2.", show_default=_BY_RECIPE
-    ),
+    click.option("--lr", type=FloatRange(0, min_open=True), help="Learning rate (phase 1).", show_default=_BY_RECIPE),
+    click.option("--lr-phase2", type=FloatRange(0, min_open=True), help="Rate of phase 2.", show_default=_BY_RECIPE),
     click.option("--weight-decay", type=FloatRange(0), show_default=_BY_RECIPE),
     click.option(
         "--clip-norm",
@@ -98,6 +95,30 @@ RECIPE = (
         type=click.Choice(FROZEN_DROP_PATHS),
         help="Stochastic depth inside the backbone while a phase freezes it: the network's own, as published, or 0. "
         "[default: own]",
+    ),
+    click.option(
+        "--cache-features",
+        is_flag=False,
+        flag_value="all",
+        type=click.Choice(CACHED),
+        default="none",
+        show_default=True,
+        help="Compute a frozen backbone's maps once and read them from then on, for training and validation (all, "
+        "which --cache-features alone means) or training only.",
+    ),
+    click.option(
+        "--cache-levels",
+        type=click.IntRange(1, 4),
+        default=4,
+        show_default=True,
+        help="How many of the four maps to keep, the coarsest: 3 take half the space, and the finest is computed anew.",
+    ),
+    click.option(
+        "--cache-precision",
+        type=click.Choice(["fp16", "fp32"]),
+        default="fp16",
+        show_default=True,
+        help="fp32 takes twice the space and is exact.",
     ),
     click.option(
         "--warmup", type=SHARE, help="scratch: share of the steps with a rising rate.", show_default=_BY_RECIPE

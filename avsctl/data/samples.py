@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from avsctl.caches.clips import ClipCache
+from avsctl.caches.features import FeatureCache
 from avsctl.caches.priors import PriorCache
 from avsctl.configs import LABEL_SIZE
 from avsctl.data.augment import View
@@ -19,6 +20,9 @@ from avsctl.data.labels import UNLABELLED, binary_label, semantic_label
 from avsctl.data.reading import read_batches
 from avsctl.errors import AvsctlError
 
+STRIDES = (4, 8, 16, 32)
+"""Of a backbone's four maps."""
+
 
 @dataclass
 class Batch:
@@ -26,11 +30,12 @@ class Batch:
 
     Args:
         uids, subsets: of each clip; `lengths` its number of frames.
-        frames: (N, 3, S, S) uint8.
+        frames: (N, 3, S, S) uint8; (N, 3, 0, 0) where `features` stand for them.
         audio: (N, D) float32.
         labels: (N, s, s) uint8 class indices (0 or 1 for the task avs); all `UNLABELLED` where a frame has none.
         labelled: (N,) bool.
         prior: (N, p, p) float32 in [0, 1], or None for a model without a prior.
+        features: maps of a frozen backbone (N, C, h, w), the coarsest levels last; empty where none are cached.
     """
 
     uids: list[str]
@@ -41,6 +46,7 @@ class Batch:
     labels: Tensor
     labelled: Tensor
     prior: Tensor | None
+    features: list[Tensor] = field(default_factory=list)
 
     @classmethod
     def join(cls, batches: Sequence[Batch]) -> Batch:
@@ -54,6 +60,7 @@ class Batch:
             labels=torch.cat([batch.labels for batch in batches]),
             labelled=torch.cat([batch.labelled for batch in batches]),
             prior=None if batches[0].prior is None else torch.cat([b.prior for b in batches if b.prior is not None]),
+            features=[torch.cat(level) for level in zip(*(batch.features for batch in batches), strict=True)],
         )
 
 
@@ -113,6 +120,8 @@ class ClipSamples(torch.utils.data.Dataset):
         augment: show a random `View` of each clip. This and the frames are drawn anew for every `epoch`, from
             (seed, epoch, clip).
         audio: an `AudioCache`, or what holds changed sound.
+        features: a cache of the maps of these frames, which are then only read where it lacks levels; None reads
+            frames alone. May be exchanged between epochs.
     Raises: AvsctlError: If the sound does not fit the frames, or if binary labels are asked for their classes.
     """
 
@@ -131,6 +140,7 @@ class ClipSamples(torch.utils.data.Dataset):
         frames_per_clip: int | None = None,
         augment: bool = False,
         seed: int = 0,
+        features: FeatureCache | None = None,
     ):
         if task == "avss" and clips.label_kind == "binary":
             raise AvsctlError(
@@ -149,6 +159,7 @@ class ClipSamples(torch.utils.data.Dataset):
         self.frames_per_clip = frames_per_clip
         self.augment = augment
         self.seed = seed
+        self.features = features
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -172,20 +183,26 @@ class ClipSamples(torch.utils.data.Dataset):
                 f"Run 'avsctl extract-audio --overwrite'."
             )
         shown, heard = self._choose_frames(labelled, rng)
-        pictures = self.clips.frame_bytes(clip)
-        seen = {t: decode_frame(self.clips, clip, t, pictures[t]) for t in sorted(set(shown))}
-        decoded = {t: view.frame(picture, self.image_size) for t, picture in seen.items()}
         prior = None if self.prior is None else self._read_prior(self.prior, uid, labels, view)[shown]
         return Batch(
             uids=[uid],
             subsets=[self.clips.subsets[clip]],
             lengths=[len(shown)],
-            frames=torch.from_numpy(np.stack([decoded[t] for t in shown])).permute(0, 3, 1, 2).contiguous(),
+            frames=self._read_frames(clip, shown, view),
             audio=torch.from_numpy(audio[heard].astype(np.float32)),
             labels=torch.from_numpy(labels[shown]),
             labelled=torch.from_numpy(labelled[shown]),
             prior=None if prior is None else torch.from_numpy(prior),
+            features=[] if self.features is None else [torch.from_numpy(m) for m in self.features.maps(uid, shown)],
         )
+
+    def _read_frames(self, clip: int, shown: list[int], view: View) -> Tensor:
+        if self.features is not None and len(self.features.strides) == len(STRIDES):
+            return torch.zeros(len(shown), 3, 0, 0, dtype=torch.uint8)
+        pictures = self.clips.frame_bytes(clip)
+        seen = {t: decode_frame(self.clips, clip, t, pictures[t]) for t in sorted(set(shown))}
+        decoded = {t: view.frame(picture, self.image_size) for t, picture in seen.items()}
+        return torch.from_numpy(np.stack([decoded[t] for t in shown])).permute(0, 3, 1, 2).contiguous()
 
     def _choose_frames(self, labelled: np.ndarray, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         """Which frames are shown, and with which seconds' sound."""

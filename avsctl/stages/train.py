@@ -25,6 +25,7 @@ from avsctl.inference import decided_classes
 from avsctl.metrics import BinaryScores, SemanticScores
 from avsctl.progress import Track, silent
 from avsctl.rendering.curves import draw_curves
+from avsctl.stages.cache_features import use_features
 from avsctl.stages.evaluation_clips import clips_to_learn_from
 from avsctl.stages.inputs import find_prior
 from avsctl.stages.scoring import add_clips, groups
@@ -80,56 +81,51 @@ def train(
     with sole_writer(folder):
         if _claim(folder, config, resume, overwrite) is not None:
             model = build_model(config, clips, audio, folder).to(target)
-            trainer = _trainer(model, config, folder, clips, audio, prior, chosen, workers, checkpoint_minutes, track)
+            samples = _samples(model, config, clips, audio, prior, chosen)
+            record = _new_record(config, clips, audio, prior, model)
+            started = time.time()
+            trainer = Trainer(
+                model,
+                samples["train"],
+                config,
+                folder,
+                validate=lambda current: validate(current, samples["val"], config, workers),
+                commit=lambda position: _write_record(folder, record, config, position, time.time() - started),
+                begin_phase=lambda frozen: use_features(workspace, config, model, samples, frozen, workers, track),
+                workers=workers,
+                checkpoint_minutes=checkpoint_minutes,
+                track=track,
+            )
             trainer.run(resume=trainer.last.exists())
     return folder
 
 
-def _trainer(
+def _samples(
     model: SegmentationModel,
     config: TrainConfig,
-    folder: Path,
     clips: ClipCache,
     audio: AudioCache,
     prior: PriorSource | None,
     chosen: Mapping[str, Sequence[int]],
-    workers: int,
-    checkpoint_minutes: float,
-    track: Track,
-) -> Trainer:
+) -> dict[str, ClipSamples]:
+    """What is trained on (`train`), and what is validated on (`val`)."""
     settings: dict[str, Any] = {
         "task": config.task,
         "image_size": model.image_size,
         "binary_labels": config.binary_labels,
         "prior": prior,
     }
-    validation = ClipSamples(clips, audio, chosen["val"], **settings)
-    record = _new_record(config, clips, audio, prior, model)
-    started = time.time()
-
-    def commit(position: Position) -> None:
-        _write_record(folder, record, config, position, time.time() - started)
-
-    return Trainer(
-        model,
-        ClipSamples(
-            clips,
-            audio,
-            chosen["train"],
-            frames=config.s4_frames,
-            frames_per_clip=config.frames_per_clip,
-            augment=config.augment,
-            seed=config.seed,
-            **settings,
-        ),
-        config,
-        folder,
-        validate=lambda current: validate(current, validation, config, workers),
-        commit=commit,
-        workers=workers,
-        checkpoint_minutes=checkpoint_minutes,
-        track=track,
+    training = ClipSamples(
+        clips,
+        audio,
+        chosen["train"],
+        frames=config.s4_frames,
+        frames_per_clip=config.frames_per_clip,
+        augment=config.augment,
+        seed=config.seed,
+        **settings,
     )
+    return {"train": training, "val": ClipSamples(clips, audio, chosen["val"], **settings)}
 
 
 def build_model(
@@ -208,7 +204,13 @@ def validate(model: SegmentationModel, samples: ClipSamples, config: TrainConfig
     batches = groups(len(samples), CLIPS_AT_ONCE)
     for part, batch in zip(batches, loader(samples, batches, workers), strict=True):
         decided = decided_classes(
-            model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, precision=config.precision
+            model,
+            batch.frames,
+            batch.audio,
+            batch.prior,
+            lengths=batch.lengths,
+            features=batch.features,
+            precision=config.precision,
         )
         add_clips(scores, batch, decided, first=part[0])
     result = scores.result()["all"]

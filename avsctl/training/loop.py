@@ -17,10 +17,18 @@ from torch import nn
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import Batch, ClipSamples, loader
 from avsctl.errors import AvsctlError
+from avsctl.inference import run_model
 from avsctl.progress import Track, silent
 from avsctl.training.checkpoint import read_position, restore_checkpoint, save_checkpoint
 from avsctl.training.devices import autocast, derive_seed
-from avsctl.training.schedule import epoch_batches, learning_rate, phase_of, set_phase, set_training_mode
+from avsctl.training.schedule import (
+    backbone_is_frozen,
+    epoch_batches,
+    learning_rate,
+    phase_of,
+    set_phase,
+    set_training_mode,
+)
 from avsctl_models import SegmentationModel, save_model
 from avsctl_models.matcher import NotFiniteError
 from avsctl_models.registry import load_strictly
@@ -72,6 +80,7 @@ class Trainer:
     Args:
         model: on its device; `samples` what it is trained on.
         validate: gives the scores of the model as it is, `miou` among them.
+        begin_phase: called when a phase begins or goes on, with whether the backbone is frozen in it.
         commit: called at the start and after every epoch with the history and the best epoch.
         folder: where `last.safetensors` (to continue from) and `model.safetensors` (the best) are kept.
         checkpoint_minutes: time between checkpoints inside an epoch.
@@ -86,6 +95,7 @@ class Trainer:
         *,
         validate: Callable[[SegmentationModel], dict[str, float]],
         commit: Callable[[Position], None],
+        begin_phase: Callable[[bool], None] = lambda frozen: None,
         workers: int = 0,
         checkpoint_minutes: float = 10.0,
         track: Track = silent,
@@ -96,6 +106,7 @@ class Trainer:
         self.folder = folder
         self.validate = validate
         self.commit = commit
+        self.begin_phase = begin_phase
         self.workers = workers
         self.checkpoint_seconds = checkpoint_minutes * 60
         self.track = track
@@ -139,6 +150,7 @@ class Trainer:
         self.position = Position.read(self.last)
         self._optimizer = set_phase(self.model, self.position.phase, self.config)
         restore_checkpoint(self.last, self.model, self.optimizer)
+        self.begin_phase(backbone_is_frozen(self.model))
         log.info("continuing at epoch %d, step %d", self.position.epoch + 1, self.position.step)
 
     def _enter_phase(self, phase: int) -> None:
@@ -152,6 +164,7 @@ class Trainer:
         self.position.phase = phase
         count = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         log.info("phase %d trains %s parameters", phase, f"{count:,}")
+        self.begin_phase(backbone_is_frozen(self.model))
         if phase == 2:
             self._save()  # by the time of a rerun the best may be one of phase 2's own epochs
 
@@ -180,11 +193,8 @@ class Trainer:
         if self._nothing_sounds(batch):
             return 0.0
         with autocast(self.device, self.config.precision):
-            output = self.model(
-                self.model.normalize(batch.frames.to(self.device)),
-                batch.audio.to(self.device),
-                None if batch.prior is None else batch.prior.to(self.device),
-                lengths=batch.lengths,
+            output = run_model(
+                self.model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, features=batch.features
             )
         labels, labelled = batch.labels.to(self.device), batch.labelled.to(self.device)
         try:

@@ -83,7 +83,7 @@ def set_training_mode(model: SegmentationModel, config: TrainConfig) -> None:
     model.train()
     if not backbone_is_frozen(model):
         return
-    if config.freeze_backbone:
+    if config.freeze_backbone or config.cache_features != "none":
         model.backbone.eval()
     elif config.frozen_drop_path == "0":
         for module in model.backbone.modules():
