@@ -35,6 +35,7 @@ def making(
     item_bytes: float,
     final_share: float = 1,
     also: Sequence[Path] = (),
+    wait: bool = False,
 ) -> Iterator[Shards]:
     """Give the shards of a cache to its only writer, and remove them when the block ends without an error.
 
@@ -42,9 +43,10 @@ def making(
         item_bytes: about what one item takes in a shard, rather less than more.
         final_share: size of the finished cache in that of all its shards.
         also: files that are written with it.
+        wait: for another process that is making it, instead of refusing; look then whether it is there.
     Raises: AvsctlError: If another process is making the cache, or it would not fit on the disk.
     """
-    with sole_writer(target, also=also):
+    with sole_writer(target, also=also, wait=wait):
         shards = Shards(target, plan, items, per_shard)
         missing = sum(len(shards.range(shard)) for shard in shards.missing())
         check_space(target.parent, int(item_bytes * (missing + final_share * items)), f"{target.name}")

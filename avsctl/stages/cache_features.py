@@ -82,17 +82,27 @@ def _features(
     path = workspace.features(f"{config.subset}-{split}-{hash_of(json.dumps(options, sort_keys=True))}")
     inputs = {"clips": samples.clips.fingerprint}
     plan = {**options, **inputs}
-    if path.exists():
-        try:
-            found = FeatureCache(path)
-            if found.header["inputs"] == inputs and found.header["options"] == options:
-                log.info("features of %s frames: %s", split, path)
-                remove_leftovers(path)
-                return found
-            log.warning("%s was made from other clips or another backbone and is made again", path)
-        except AvsctlError:
-            log.warning("%s is damaged and is made again", path)
+    found = _find(path, plan)
+    if found is not None:
+        log.info("features of %s frames: %s", split, path)
+        remove_leftovers(path)
+        return found
     return FeatureCache(_compute(path, plan, options, inputs, model, samples, workers, track))
+
+
+def _find(path: Path, plan: Mapping[str, object]) -> FeatureCache | None:
+    """The cache of this plan; None where it is missing, damaged, or made from something else."""
+    if not path.exists():
+        return None
+    try:
+        found = FeatureCache(path)
+    except AvsctlError:
+        log.warning("%s is damaged and is made again", path)
+        return None
+    if {**found.header["options"], **found.header["inputs"]} == plan:
+        return found
+    log.warning("%s was made from other clips or another backbone and is made again", path)
+    return None
 
 
 def _compute(
@@ -117,7 +127,9 @@ def _compute(
     plain = ClipSamples(
         clips, samples.audio, samples.indices, task="avs", image_size=samples.image_size, frames=str(options["frames"])
     )
-    with making(path, plan, len(kept), CLIPS_PER_SHARD, item_bytes=rows * row_bytes / len(kept)) as shards:
+    with making(path, plan, len(kept), CLIPS_PER_SHARD, item_bytes=rows * row_bytes / len(kept), wait=True) as shards:
+        if _find(path, plan) is not None:
+            return path  # another training, which was waited for, has made it
         missing = shards.missing()
         reading = loader(plain, [list(shards.range(shard)) for shard in missing], workers)
         for shard, batch in zip(missing, track(reading, "features", len(missing)), strict=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections import namedtuple
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -124,6 +125,24 @@ def test_maps_of_another_backbone_or_damaged_ones_are_made_again(workspace, capl
     assert "was made from other clips or another backbone and is made again" in caplog.text
     assert f"{second.path} is damaged and is made again" in caplog.text
     assert FeatureCache(second.path).header["options"]["backbone"] == backbone_fingerprint(other)
+
+
+def test_a_training_waits_for_maps_that_another_one_is_making(workspace, monkeypatch):
+    model = create_model("aavs", preset="tiny", image_size=64).eval()
+    made = use(workspace, model)[2]["train"].features
+    aside = made.path.rename(made.path.with_suffix(".aside"))
+    asked = []
+
+    @contextmanager
+    def whose_turn_comes_when_they_are_made(target, *, also=(), wait=False):
+        asked.append((target, wait))
+        aside.rename(target)
+        yield
+
+    monkeypatch.setattr("avsctl.caches.shards.sole_writer", whose_turn_comes_when_they_are_made)
+    monkeypatch.setattr("avsctl.stages.cache_features._write_shard", lambda *parts: pytest.fail("made again"))
+    assert use(workspace, model)[2]["train"].features.fingerprint == made.fingerprint
+    assert asked == [(made.path, True)]
 
 
 def test_flipped_bytes_are_noticed_while_training(workspace):
