@@ -64,6 +64,10 @@ def finished(record: Path, fingerprint: str, outputs: Sequence[Path], overwrite:
         outputs: what the work would replace.
     Raises: AvsctlError: If there is something else and `overwrite` is off.
     """
+    ready = _ready_folder(record.parent, record.stem)
+    if ready.exists():
+        with sole_writer(record.with_suffix("")):
+            _move(ready)
     there = [path for path in outputs if path.exists()]
     if overwrite or not there:
         return None
@@ -98,14 +102,27 @@ def whole_outputs(out: Path, name: str, old: Sequence[Path]) -> Iterator[Path]:
             yield hidden
             for path in old:
                 _remove(path)
-            for path in sorted(hidden.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
-                os.replace(path, out / path.name)
             made = []
-            sync_folder(out)
+            ready = _ready_folder(out, name)
+            os.replace(hidden, ready)
+            _move(ready)
     finally:
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _ready_folder(out: Path, name: str) -> Path:
+    """Where whole results lie in the moment before they are in their places."""
+    return out / f".{name}.ready"
+
+
+def _move(ready: Path) -> None:
+    """Put whole results into their places; a run that was killed between two of them is finished by the next."""
+    for path in sorted(ready.iterdir(), key=lambda path: (path.suffix == ".json", path.name)):
+        os.replace(path, ready.parent / path.name)
+    ready.rmdir()
+    sync_folder(ready.parent)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ the same bytes, and nothing else; `timing.json` alone, which holds wall-clock ti
 
 Half of the kills come right before or after the n-th change of a directory or synchronisation of a file (where
 half-written data would show), the others after a random share of the command's time. Each command runs in a fork of
-this process, which has loaded everything, so that kills hit its work and not its imports.
+this process, which has loaded everything, so that kills hit its work and not its imports. With `--signals TERM,INT`
+the commands are asked to stop instead, and must exit with 143 or 130.
 """
 
 from __future__ import annotations
@@ -89,12 +90,17 @@ class Harness:
         self.changes[step] = int(counter.read_text())
         self.after[step] = contents(place)
 
-    def kill(self, step: str, rng: random.Random) -> Result:
-        """Kill a step's command at 1 to 3 moments, finish it, and compare."""
+    def kill(self, step: str, rng: random.Random, signals: Sequence[signal.Signals]) -> Result:
+        """Stop a step's command at 1 to 3 moments, finish it, and compare."""
         place = Path(shutil.copytree(self.before[step], self.folder / "killed", symlinks=True))
         try:
-            moments = [self._kill_once(step, place, rng) for _ in range(rng.choice((1, 1, 2, 3)))]
-            moments = [moment for moment in moments if moment]
+            moments = []
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                signum = rng.choice(signals)
+                code, moment = self._kill_once(step, place, rng, signum)
+                if code not in (0, -signum, 128 + signum):
+                    return Result(step, (moment,), f"exit code {code}: {self.log.read_text()[-300:]}")
+                moments += [moment] if code else []  # 0: it was done before
             for _ in range(MAX_RERUNS):
                 code = run_step(STEPS[step], place, self.log)
                 if code == 0:
@@ -103,17 +109,17 @@ class Harness:
         finally:
             shutil.rmtree(place)
 
-    def _kill_once(self, step: str, place: Path, rng: random.Random) -> str | None:
-        """Run a step and kill it; gives the moment, None where the command was done before."""
+    def _kill_once(self, step: str, place: Path, rng: random.Random, signum: signal.Signals) -> tuple[int, str]:
+        """Run a step and send it a signal; gives its exit code and the moment."""
         if rng.random() < 0.5:
             number, late = rng.randrange(1, self.changes[step] + 1), rng.random() < 0.5
-            code = _wait(_start(STEPS[step], place, self.log, lambda: _die_at_change(number, late)))
-            return f"{'after' if late else 'before'} change {number}" if code == -signal.SIGKILL else None
+            code = _wait(_start(STEPS[step], place, self.log, lambda: _send_at_change(signum, number, late)))
+            return code, f"{signum.name} {'after' if late else 'before'} change {number}"
         share = rng.random()
         process = _start(STEPS[step], place, self.log)
         time.sleep(share * self.seconds[step])
-        os.kill(process, signal.SIGKILL)
-        return f"at {share:.0%} of its time" if _wait(process) == -signal.SIGKILL else None
+        os.kill(process, signum)
+        return _wait(process), f"{signum.name} at {share:.0%} of its time"
 
 
 def run_step(command: str, place: Path, log: Path) -> int:
@@ -190,13 +196,13 @@ def _count_changes(counter: Path) -> None:
     _on_change(lambda: None, count)
 
 
-def _die_at_change(number: int, late: bool) -> None:
+def _send_at_change(signum: signal.Signals, number: int, late: bool) -> None:
     seen = [0]
 
     def count() -> None:
         seen[0] += 1
         if seen[0] == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signum)
 
     _on_change(*((lambda: None, count) if late else (count, lambda: None)))
 
@@ -222,8 +228,10 @@ def _difference(expected: dict[str, str], found: dict[str, str]) -> str | None:
     return ", ".join(f"{name} ({kind})" for name, kind in list(kinds.items())[:5])
 
 
-def run(kills: int, seed: int, steps: Sequence[str], report: Callable[[str], None]) -> list[Result]:
-    """Kill commands until `kills` have died, the steps in turn."""
+def run(
+    kills: int, seed: int, steps: Sequence[str], signals: Sequence[signal.Signals], report: Callable[[str], None]
+) -> list[Result]:
+    """Stop commands until that has happened `kills` times, the steps in turn."""
     rng = random.Random(seed)
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -231,9 +239,9 @@ def run(kills: int, seed: int, steps: Sequence[str], report: Callable[[str], Non
         times = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in harness.seconds.items())
         report(f"uninterrupted: {times}")
         while sum(result.kills for result in results) < kills:
-            result = harness.kill(steps[len(results) % len(steps)], rng)
+            result = harness.kill(steps[len(results) % len(steps)], rng, signals)
             results.append(result)
-            report(f"{result.step}: killed {', '.join(result.moments) or 'too late'}: {result.problem or 'same bytes'}")
+            report(f"{result.step}: {', '.join(result.moments) or 'done before'}: {result.problem or 'same bytes'}")
     return results
 
 
@@ -242,9 +250,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", default=",".join(STEPS), help="commands, with commas between them")
+    parser.add_argument("--signals", default="KILL", help="to stop with, one drawn each time: KILL,TERM,INT")
     given = parser.parse_args()
+    signals = [signal.Signals[f"SIG{name}"] for name in given.signals.split(",")]
     load_everything()
-    results = run(given.kills, given.seed, given.steps.split(","), lambda line: print(line, flush=True))
+    results = run(given.kills, given.seed, given.steps.split(","), signals, lambda line: print(line, flush=True))
     killed = Counter()
     for result in results:
         killed[result.step] += result.kills
