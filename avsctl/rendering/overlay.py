@@ -220,7 +220,7 @@ def draw_labels(rgb: np.ndarray, regions: Sequence[Region], names: Sequence[str]
     Boxes that would overlap move down; where there is no room left, the name is left out.
     """
     height, width = rgb.shape[:2]
-    size = max(11, round(0.032 * (height * width) ** 0.5))
+    size = max(13, round(0.032 * (height * width) ** 0.5))
     font, pad = load_font(size), max(2, size // 4)
     image = Image.fromarray(rgb)
     taken: list[tuple[int, int, int, int]] = []
