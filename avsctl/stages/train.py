@@ -18,6 +18,7 @@ from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import read_json, write_json
 from avsctl.caches.header import check_made_from
 from avsctl.caches.locks import sole_writer
+from avsctl.caches.space import check_space
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import ClipSamples, PriorSource, loader
 from avsctl.errors import AvsctlError
@@ -30,6 +31,7 @@ from avsctl.stages.evaluation_clips import clips_to_learn_from
 from avsctl.stages.inputs import find_prior
 from avsctl.stages.scoring import add_clips, groups
 from avsctl.stages.start_weights import start_from
+from avsctl.training.checkpoint import checkpoint_bytes
 from avsctl.training.devices import choose_device, derive_seed
 from avsctl.training.loop import Position, Trainer
 from avsctl.workspace import Run, Workspace
@@ -81,6 +83,7 @@ def train(
     with sole_writer(folder):
         if _claim(folder, config, resume, overwrite) is not None:
             model = build_model(config, clips, audio, folder).to(target)
+            check_space(folder, checkpoint_bytes(model), f"The run {folder.name}")
             samples = _samples(model, config, clips, audio, prior, chosen)
             record = _new_record(config, clips, audio, prior, model)
             started = time.time()

@@ -25,6 +25,11 @@ def frozen_fingerprint(model: nn.Module) -> str:
     return hash_of(*(part for n, p in frozen for part in (n, p.detach().cpu().contiguous().numpy().tobytes())))
 
 
+def checkpoint_bytes(model: nn.Module) -> int:
+    """The least that a run needs: its best model, and the one that replaces it; what it resumes from is not counted."""
+    return 2 * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Mapping[str, Any]
 ) -> None:

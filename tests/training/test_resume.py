@@ -168,3 +168,13 @@ def test_only_some_epochs_and_the_last_are_validated(tiny_workspace, workspace_c
     record = Run(folder).record
     assert ["miou" in entry for entry in record["history"]] == [False, True, True]
     assert record["best"]["epoch"] in (2, 3) and record["complete"]
+
+
+def test_a_run_that_cannot_fit_on_its_disk_is_refused_before_it_begins(tiny_workspace, workspace_copy, monkeypatch):
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(2**30, 2**30 - 1000, 1000))
+    workspace = Workspace(workspace_copy(tiny_workspace))
+    with pytest.raises(AvsctlError, match="The run .*-s77 needs about .* MB in .*, but 1.0 KB are free there"):
+        train(workspace, _config("avs", seed=77), device="cpu")
