@@ -59,7 +59,9 @@ class Position:
         kinds = {name: (int, float) if isinstance(value, float) else type(value) for name, value in fresh.items()}
         wrong = [name for name in sorted(found) if not _fits(found[name], kinds.get(name))]
         place = {**fresh, **found}
-        if wrong or place["phase"] not in (0, 1, 2) or not all(isinstance(one, dict) for one in place["history"]):
+        known = not wrong and all(isinstance(one, dict) for one in place["history"])
+        epochs = [one.get("epoch") for one in place["history"]] if known else None
+        if epochs != list(range(1, len(place["history"]) + 1)) or len(epochs) != place["epoch"] or place["phase"] > 2:
             raise AvsctlError(
                 f"{path} is not a readable checkpoint (its {', '.join(wrong) or 'history'} can't be used). "
                 f"Start again with --overwrite."
