@@ -20,7 +20,6 @@ from avsctl.errors import AvsctlError
 from avsctl.stages.visualize_keys import KeyMaps, mask_between
 from avsctl.stages.visualize_models import (
     SOUNDING,
-    SOUNDING_COLOURS,
     Checkpoint,
     Segmenter,
     Shelf,
@@ -35,6 +34,7 @@ from avsctl_models import load_model
 
 MAX_NAMES = 256
 """Index pictures tell no more classes apart."""
+_NEUTRAL = np.array([240, 240, 240], np.uint8)  # what sounds without a name, beside classes: no class is white
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _joint_classes(
         raise AvsctlError(f"The runs know {len(names) + len(new)} different classes, more than {MAX_NAMES}. Drop one.")
     wide = palette(len(names) + len(new))
     for name in new:
-        colours.append(SOUNDING_COLOURS[1] if name == SOUNDING[1] else wide[len(names)])
+        colours.append(_NEUTRAL if name == SOUNDING[1] else wide[len(names)])
         names.append(name)
     return names, np.array(colours, np.uint8)
 
