@@ -14,12 +14,13 @@ from avsctl.errors import AvsctlError
 from avsctl.stopping import signals_left_to_parent
 
 B = TypeVar("B")
+B_co = TypeVar("B_co", covariant=True)
 
 
-class Samples(Protocol[B]):
+class Samples(Protocol[B_co]):
     """Items by number; an item's name is what messages call it."""
 
-    def __getitem__(self, item: int) -> B: ...
+    def __getitem__(self, item: int) -> B_co: ...
 
     def name(self, item: int) -> str:
         """What messages call an item."""
@@ -65,7 +66,9 @@ class _Watched(Dataset):
         self.held = held
 
     def __getitem__(self, item: int) -> Any:
-        self.held[get_worker_info().id] = torch.tensor([os.getpid(), item])
+        worker = get_worker_info()
+        if worker is not None:
+            self.held[worker.id] = torch.tensor([os.getpid(), item])
         try:
             return self.samples[item]
         except AvsctlError as error:

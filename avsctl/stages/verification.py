@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def _caches(workspace: Workspace) -> Iterator[tuple[Path, Callable[[], Checked],
     yield clips, lambda: ClipCache(clips), _prepare_command
     yield audio, lambda: AudioCache(audio, damaged=True), _audio_command
     for path in sorted((workspace.root / "priors").glob("*.h5")):
-        yield path, lambda path=path: PriorCache(path), _priors_command
+        yield path, partial(PriorCache, path), _priors_command
 
 
 def _cache(path: Path, read: Callable[[], Checked], command: Callable[[Any], str], track: Track) -> dict[str, Any]:
