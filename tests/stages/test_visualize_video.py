@@ -418,3 +418,20 @@ def test_models_for_several_frames_get_frames_a_second_apart(workspace, moving, 
     brightness, lengths = seen[0]
     assert lengths == [2, 2, 2, 2]
     assert brightness == pytest.approx([0, 120, 30, 150, 60, 180, 90, 210], abs=6)
+
+
+@pytest.mark.parametrize("model", ["tpavi", "avsegformer"])
+def test_every_model_draws_and_stands_beside_others(
+    tiny_workspace, workspace_copy, train_tiny, moving, tmp_path, model
+):
+    root = workspace_copy(tiny_workspace)
+    runs = {task: train_tiny(root, task, model=model, **options) for task, options in (
+        ("avs", {}), ("avss", {"prior": "oracle"})
+    )}  # fmt: skip
+    alone = draw(Workspace(root), moving, tmp_path / "alone", avs=runs["avs"].name, avss=runs["avss"].name)
+    assert alone.content["models"]["avss"]["name"].startswith(model)
+    assert len(alone.content["frames"]) == 8
+    other = str(next((root / "runs" / "avs").glob("aavs-*")))
+    compare = (f"theirs={runs['avss']}", f"where={runs['avs']}", f"ours={other}")
+    content = draw(Workspace(root), moving, tmp_path / "beside", compare=compare, only="stills").content
+    assert [run["label"] for run in content["runs"]] == ["theirs", "where", "ours"]
