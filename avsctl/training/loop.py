@@ -61,7 +61,7 @@ class Position:
         place = {**fresh, **found}
         known = not wrong and all(isinstance(one, dict) for one in place["history"])
         epochs = [one.get("epoch") for one in place["history"]] if known else None
-        if epochs != list(range(1, len(place["history"]) + 1)) or len(epochs) != place["epoch"] or place["phase"] > 2:
+        if epochs is None or epochs != list(range(1, place["epoch"] + 1)) or place["phase"] > 2:
             raise AvsctlError(
                 f"{path} is not a readable checkpoint (its {', '.join(wrong) or 'history'} can't be used). "
                 f"Start again with --overwrite."
