@@ -61,7 +61,8 @@ class Position:
         place = {**fresh, **found}
         known = not wrong and all(isinstance(one, dict) for one in place["history"])
         epochs = [one.get("epoch") for one in place["history"]] if known else None
-        if epochs is None or epochs != list(range(1, place["epoch"] + 1)) or place["phase"] > 2:
+        counted = epochs is not None and len(epochs) == place["epoch"] and epochs == list(range(1, len(epochs) + 1))
+        if not counted or place["phase"] > 2:
             raise AvsctlError(
                 f"{path} is not a readable checkpoint (its {', '.join(wrong) or 'history'} can't be used). "
                 f"Start again with --overwrite."
