@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ def find_videos(given: Sequence[Path | str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for item in given:
         for path in _meant(Path(item)):
-            found.setdefault(path.resolve(), path)
+            found.setdefault(Path(os.path.realpath(path)), path)  # links in a circle are an error of `resolve`
     return list(found.values())
 
 
