@@ -230,7 +230,7 @@ def auto_preset(model: str, *, on_gpu: bool) -> str:
 
     Raises: AvsctlError: If there is no such model.
     """
-    name, carried = _split_name(model, None)
+    name, carried = split_model(model, None)
     return carried or (list_presets(name)[0] if on_gpu else "tiny")
 
 
@@ -242,7 +242,7 @@ def resolve_training(task: str, preset: str | None, subset: str, given: Mapping[
         given: options by field name; None means not given. `model` may carry its preset, as `tpavi-pvt` does.
     Raises: AvsctlError: If there is no such model or preset, or the run's name can't be a folder's.
     """
-    model, chosen = _split_name(given.get("model") or TrainConfig.model, preset)
+    model, chosen = split_model(given.get("model") or TrainConfig.model, preset)
     chosen = chosen or "tiny"
     names = {entry.name for entry in fields(TrainConfig)}
     options = {name: value for name, value in given.items() if name in names and value is not None}
@@ -266,7 +266,11 @@ def _check_cached(config: TrainConfig) -> None:
         raise AvsctlError("--cache-features needs a backbone that doesn't change: add --freeze-backbone.")
 
 
-def _split_name(model: str, preset: str | None) -> tuple[str, str | None]:
+def split_model(model: str, preset: str | None) -> tuple[str, str | None]:
+    """A model's name, which may carry its preset, and its preset, None where neither says one.
+
+    Raises: AvsctlError: If there is no such model or preset, or the two presets differ.
+    """
     try:
         return split_name(model, preset)
     except ValueError as error:

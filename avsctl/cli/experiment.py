@@ -119,21 +119,11 @@ def command(
 def _models(name: str, models: str | None, preset: str, device: str) -> tuple[Any, ...]:
     from avsctl.stages.experiment import parse_models
     from avsctl.training.devices import choose_device
-    from avsctl_models.presets import PRESETS, list_presets
+    from avsctl_models.presets import PRESETS
 
     usual = ",".join(PRESETS) if name in OF_EVERY_MODEL else "aavs"
-    published = choose_device(device).type == "cuda"
-
-    def default(model: str) -> str:
-        return list_presets(model)[0] if published else "tiny"
-
-    try:
-        found = parse_models(usual if models is None else models, None if preset == "auto" else preset, default)
-    except ValueError as error:
-        raise AvsctlError(f"{error}. See 'avsctl experiment --help'.") from None
-    if not found:
-        raise AvsctlError("--models names none. For example: --models aavs,tpavi.")
-    return found
+    chosen = None if preset == "auto" else preset
+    return parse_models(usual if models is None else models, chosen, on_gpu=choose_device(device).type == "cuda")
 
 
 def _typed() -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from avsctl.caches.files import whole_file, write_json
+from avsctl.configs import auto_preset, split_model
+from avsctl.errors import AvsctlError
 from avsctl.rendering.charts import Bars, Curve, draw_bars, draw_prior_curves
 from avsctl.stages.experiment_cells import Cell, CellBook, Model, Place, seeds_of
 from avsctl.stages.experiment_markdown import to_markdown
@@ -160,22 +162,20 @@ def states(plan: Plan) -> list[tuple[Cell, str]]:
     return [(cell, cell.state()) for cell in plan.cells()]
 
 
-def parse_models(text: str, preset: str | None, default: Callable[[str], str]) -> tuple[Model, ...]:
+def parse_models(text: str, preset: str | None, *, on_gpu: bool) -> tuple[Model, ...]:
     """Read `aavs,tpavi-pvt`.
 
     Args:
-        preset: of the names that carry none; None takes `default(name)`.
-    Raises: ValueError: If a model or preset doesn't exist.
+        preset: of the names that carry none; None takes the published one on a GPU, else `tiny`.
+    Raises: AvsctlError: If a model or preset doesn't exist, or none is named.
     """
-    from avsctl_models.presets import split_name
-
-    found: list[Model] = []
-    for word in _words(text):
-        name, own = split_name(word)
-        chosen = own or split_name(name, preset)[1] or default(name)
+    words = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise AvsctlError("--models names none. For example: --models aavs,tpavi.")
+    found = []
+    for word in words:
+        name, own = split_model(word, None)
+        chosen = own or preset or auto_preset(name, on_gpu=on_gpu)
+        split_model(name, chosen)  # refuses a preset that the model doesn't have
         found.append(Model(name, chosen, word))
     return tuple(found)
-
-
-def _words(text: str) -> Sequence[str]:
-    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))

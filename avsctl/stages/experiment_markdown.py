@@ -85,8 +85,9 @@ def _differences(content: dict[str, Any]) -> str:
     return _grid(["difference", *head, "the paper"], rows)
 
 
-def _points(one: dict[str, float]) -> list[str]:
-    return [f"{100 * one['difference']:+.2f}", f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}"]
+def _points(one: dict[str, Any]) -> list[str]:
+    points = f"{100 * one['difference']:+.2f}" + ("" if one["std"] is None else f" ± {100 * one['std']:.2f}")
+    return [points, f"{100 * one['low']:+.2f} to {100 * one['high']:+.2f}"]
 
 
 def difference_label(difference: dict[str, Any]) -> str:

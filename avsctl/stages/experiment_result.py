@@ -63,7 +63,7 @@ def _entry(where: Where, entry: Entry, reports: list[Report] | None) -> dict[str
     }
     if reports is None:
         return content
-    scores = {title: [_score(report, name, entry.subset) for report in reports] for title, name in entry.scores.items()}
+    scores = {title: _scores(entry, reports, title) for title in entry.scores}
     content["scores"] = {title: {**_spread(values), "values": values} for title, values in scores.items()}
     if reports[0].content["prior"] is not None:
         content["prior_miou"] = float(np.mean([_prior_miou(report, entry.subset) for report in reports]))
@@ -95,8 +95,18 @@ def _difference(plan: Plan, pair: tuple[Where, Where], reports: dict[Where, list
     for title in plan.entries[first].scores:
         sides = [_clip_sums(plan.entries[where], reports[where], title) for where in pair]
         found = paired_bootstrap(list(zip(*sides, strict=True)))
-        content["scores"][title] = {"difference": found.difference, "low": found.low, "high": found.high}
+        values = [_scores(plan.entries[where], reports[where], title) for where in pair]
+        content["scores"][title] = {
+            "difference": found.difference,
+            "std": _spread([a - b for a, b in zip(*values, strict=True)])["std"],
+            "low": found.low,
+            "high": found.high,
+        }
     return content
+
+
+def _scores(entry: Entry, reports: list[Report], title: str) -> list[float]:
+    return [_score(report, entry.scores[title], entry.subset) for report in reports]
 
 
 def _clip_sums(entry: Entry, reports: list[Report], title: str) -> list[ClipSums]:
