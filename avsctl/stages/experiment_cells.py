@@ -19,7 +19,7 @@ from avsctl.stages.predict_priors import file_hash
 from avsctl.workspace import Run, Workspace
 
 THERE, MISSING = "there", "missing"
-UNTOUCHED = ("name", "task", "command", "cache_features")
+UNTOUCHED = ("name", "task", "command")
 """Options of a training on which what it learns doesn't depend."""
 DEFAULT_SEED = TrainConfig("avs").seed
 
