@@ -100,7 +100,7 @@ def _write(
     inside = media is None or found.config.single_file or size <= EMBED_BYTES
     place = "" if media is None or inside else f"{media.home.name}/{media.plan}/"
     page = render_page({**view, "fingerprint": fingerprint, "media": place}, clip_data(found, facts, place or None))
-    write_page(out, page, media if inside else None, list(found.chosen))
+    write_page(out, page, media if inside else None, found.worst_first())
     # Only now does nothing refer to the media of the page before.
     remove_media(out.with_name(f"{out.stem}-media"), keep=None if media is None or inside else media.plan)
 

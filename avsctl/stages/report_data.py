@@ -80,7 +80,8 @@ def describe_data(caches: Caches) -> dict[str, Any]:
     if audio is not None:
         content["audio"] = {"fingerprint": audio.fingerprint, "encoder": audio.encoder, "dim": audio.dim}
     for name, prior in caches.priors.items():
-        accuracy = [(key, value) for key, value in sorted(prior.accuracy.items()) if isinstance(value, (int, float))]
+        known = prior.accuracy if isinstance(prior.accuracy, dict) else {}
+        accuracy = [(key, value) for key, value in sorted(known.items()) if isinstance(value, (int, float))]
         content["priors"].append(
             {"name": name, "origin": prior.origin, "fingerprint": prior.fingerprint, "accuracy": accuracy}
         )

@@ -67,6 +67,16 @@ class Gathered:
     of: int = 0
     scores: dict[str, ClipScores] = field(default_factory=dict)
 
+    def worst_first(self) -> list[int]:
+        """The chosen clips in the order in which the page lists them at first."""
+        clips = self.caches.clips
+        if clips is None or not self.panels:
+            return list(self.chosen)
+        run = self.panels[0].run
+        scores, by = self.scores.get(run.key, {}), WORST_BY[run.task]
+        values = {clip: scores.get((clips.subsets[clip], clips.uids[clip]), {}).get(by) for clip in self.chosen}
+        return sorted(self.chosen, key=lambda clip: (values[clip] is None, values[clip] or 0.0))
+
 
 def gather(workspace: Workspace, config: ReportConfig) -> Gathered:
     """Read all there is; what can't be read or is missing is a finding.
@@ -116,8 +126,9 @@ def _choose_panels(workspace: Workspace, found: Gathered, clips: ClipCache, audi
             if run.takes_prior and prior is None:
                 prior = _prior(workspace, found, run, clips)
             load_run(run.run, clips, audio)  # refuses what doesn't fit before anything is computed
-        except AvsctlError as error:
-            found.problems.append(f"{run.key} is not shown on clips: {error}")
+        except (AvsctlError, KeyError, TypeError, AttributeError) as error:
+            reason = error if isinstance(error, AvsctlError) else f"its record is damaged ({error})."
+            found.problems.append(f"{run.key} is not shown on clips: {reason}")
             continue
         panels.append(Panel(run, prior))
         if not found.config.runs:

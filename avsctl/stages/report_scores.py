@@ -12,8 +12,9 @@ import numpy as np
 
 from avsctl.caches.files import read_json
 from avsctl.errors import AvsctlError
+from avsctl.stages.evaluate import COMPARED
 from avsctl.stages.evaluation_plan import ALL_PRIORS
-from avsctl.stages.evaluation_report import CONFUSION, PER_CLIP
+from avsctl.stages.evaluation_report import CONFUSION, PER_CLASS, PER_CLIP
 from avsctl.stages.report_runs import RunFacts
 from avsctl.workspace import TASKS
 
@@ -141,18 +142,26 @@ def _evaluation(path: Path, runs: Sequence[RunFacts], clips: str | None) -> Eval
 
 
 def _check_form(content: dict[str, Any]) -> None:
-    if content["task"] not in TASKS:
-        raise ValueError(f"task {content['task']}")
-    scores = content["scores"]
-    for one in (scores["all"], *scores["subsets"].values()):
-        if not all(isinstance(value, (int, float)) for value in one.values()) or "miou" not in one:
-            raise ValueError("scores that are no numbers")
-        one["clips"], one["frames"]
+    """Raises: KeyError, TypeError, ValueError or AttributeError: If it is not of the form that `evaluate` writes."""
+    if content["task"] not in TASKS or not isinstance(content["subset"], str):
+        raise ValueError("its task or subset is unknown")
+    scores, needed = content["scores"], ("clips", "frames", "miou")
+    _check_numbers([scores["all"]], COMPARED if content["task"] == "avss" else needed)
+    _check_numbers([*scores["subsets"].values()], needed)
     for rows in content.get("per_class", {}).values():
-        for row in rows:
-            row["class"], row["iou"] + row["f_score"] + row["frames"] + row["target_pixels"] + row["predicted_pixels"]
+        _check_numbers(rows, PER_CLASS, texts=("class",))
     if content.get("prior"):
-        content["prior"]["name"], content["prior"]["miou"]["all"]
+        prior = content["prior"]
+        if not isinstance(prior["name"], str) or not isinstance(prior["miou"]["all"], (float, int, type(None))):
+            raise ValueError("its prior has no name or mIoU")
+
+
+def _check_numbers(rows: Sequence[dict[str, Any]], needed: Sequence[str], texts: Sequence[str] = ()) -> None:
+    for row in rows:
+        lacking = [name for name in (*needed, *texts) if name not in row]
+        wrong = [name for name, value in row.items() if not isinstance(value, (str if name in texts else (int, float)))]
+        if lacking or wrong:
+            raise ValueError(f"it lacks numbers: {', '.join([*lacking, *wrong])}")
 
 
 def _scored_run(path: Path, entry: dict[str, Any], runs: Sequence[RunFacts]) -> str | None:

@@ -17,6 +17,7 @@
     { id: "prior", title: "Stage-1 prior", on: true, alpha: 70 },
     { id: "result", title: "Result", on: true, alpha: 60 },
   ];
+  const CHUNK = 60;
   const SEMANTIC = data.panels.some((panel) => !panel.sounding);
   const number = (value) => (100 * value).toFixed(1);
   const reduced = matchMedia("(max-width: 40rem)").matches;
@@ -54,7 +55,7 @@
     image.dataset.seconds = clip.seconds;
     turn(image, second);
     if (lazy) image.dataset.name = name;
-    else image.src = address(clip, name);
+    else if (address(clip, name)) image.src = address(clip, name);
     return image;
   }
   function turn(image, second) {
@@ -153,10 +154,40 @@
     thumbnails.observe(button);
     return make("li", {}, button);
   }
-  const cards = facts.map(card);
-  const buttonOf = (fact) => cards[fact.place].firstChild;
-  let shown = [];
+  const cards = new Map();
+  const cardOf = (fact) => {
+    if (!cards.has(fact)) cards.set(fact, card(fact));
+    return cards.get(fact);
+  };
+  const buttonOf = (fact) => cardOf(fact).firstChild;
+  let shown = []; // what fits the filters, in order
+  let listed = 0; // how many of these are in the list yet
+  let values = new Map();
+  let sorting = sorts[0];
   let current = null;
+
+  /** Put more of what is shown into the list: a screenful at once, the rest when the browser is idle. */
+  function enlist(upTo) {
+    const more = shown.slice(listed, upTo);
+    for (const fact of more) {
+      const value = values.get(fact);
+      buttonOf(fact).querySelector(".score").textContent = value == null ? "–" : sorting.show(value);
+      buttonOf(fact).setAttribute("aria-label", spoken(fact, sorting, value));
+    }
+    $("list").append(...more.map(cardOf));
+    listed += more.length;
+  }
+  const idle = window.requestIdleCallback || ((call) => setTimeout(call, 60));
+  function enlistRest() {
+    idle(() => {
+      enlist(listed + CHUNK);
+      if (listed < shown.length) enlistRest();
+    });
+  }
+  function reveal(fact) {
+    enlist(shown.indexOf(fact) + 1);
+    return buttonOf(fact);
+  }
 
   function choose() {
     const sort = sorts.find((one) => one.id === $("sort").value);
@@ -167,19 +198,18 @@
       ($("subset").value === "" || fact.clip.subset === $("subset").value) &&
       wants($("truth"), fact.truth) && wants($("result"), fact.result) &&
       (text === "" || fact.clip.uid.toLowerCase().includes(text)));
-    const key = new Map(shown.map((fact) => [fact, sort.value(fact)]));
+    sorting = sort;
+    values = new Map(shown.map((fact) => [fact, sort.value(fact)]));
     shown.sort((a, b) => {
-      const [x, y] = [key.get(a), key.get(b)];
+      const [x, y] = [values.get(a), values.get(b)];
       // What has no score comes last in either order.
       if (x == null || y == null) return (x == null) - (y == null) || a.place - b.place;
       return direction * (x - y) || a.place - b.place;
     });
-    for (const fact of shown) {
-      const value = key.get(fact);
-      buttonOf(fact).querySelector(".score").textContent = value == null ? "–" : sort.show(value);
-      buttonOf(fact).setAttribute("aria-label", spoken(fact, sort, value));
-    }
-    $("list").replaceChildren(...shown.map((fact) => cards[fact.place]));
+    $("list").replaceChildren();
+    listed = 0;
+    enlist(CHUNK);
+    if (listed < shown.length) enlistRest();
     $("meaning").textContent = sort.meaning;
     const all = shown.length === facts.length;
     $("count").textContent = shown.length ? `${all ? "All" : `${shown.length} of`} ${facts.length} clips shown here.`
@@ -193,13 +223,14 @@
     return `${fact.clip.uid}, subset ${fact.clip.subset}, ${what}${score}`;
   }
   function mark() {
-    for (const fact of facts) {
-      const button = buttonOf(fact);
-      button.setAttribute("aria-current", fact === current ? "true" : "false");
+    for (const button of $("list").querySelectorAll('[aria-current="true"], [tabindex="0"]')) {
+      button.setAttribute("aria-current", "false");
       button.tabIndex = -1;
     }
+    if (!shown.length) return;
     const entry = shown.includes(current) ? current : shown[0];
-    if (entry) buttonOf(entry).tabIndex = 0;
+    reveal(entry).tabIndex = 0;
+    if (entry === current) buttonOf(current).setAttribute("aria-current", "true");
   }
   $("list").addEventListener("click", (event) => {
     const button = event.target.closest("button");
@@ -208,12 +239,12 @@
     if (matchMedia("(max-width: 60rem)").matches) $("player").scrollIntoView({ block: "start" });
   });
   $("list").addEventListener("keydown", (event) => {
-    const at = shown.findIndex((fact) => buttonOf(fact) === document.activeElement);
+    const at = shown.indexOf(facts[document.activeElement.dataset.place]);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: shown.length - 1 }[event.key];
     if (at < 0 || to === undefined || !shown[to]) return;
     event.preventDefault();
     buttonOf(shown[at]).tabIndex = -1;
-    buttonOf(shown[to]).tabIndex = 0;
+    reveal(shown[to]).tabIndex = 0;
     buttonOf(shown[to]).focus();
   });
   $("filters").addEventListener("input", choose);
@@ -449,7 +480,7 @@
     const to = shown[shown.indexOf(current) + by];
     if (!to) return;
     open(to);
-    buttonOf(to).scrollIntoView({ block: "nearest" });
+    reveal(to).scrollIntoView({ block: "nearest" });
     $("say").textContent = spoken(to, sorts[sorts.length - 1], null);
   }
   function setView(view) {
@@ -502,11 +533,15 @@
   $("viewer").hidden = false;
   setView(reduced ? "stack" : "tiles");
   choose();
-  // Embedded media stand behind this script: what was asked for too early is asked for again when all is read.
-  if (!data.media) {
-    document.addEventListener("DOMContentLoaded", () => {
-      open(current);
-      for (const fact of facts) { thumbnails.unobserve(buttonOf(fact)); thumbnails.observe(buttonOf(fact)); }
-    });
+  // Embedded media stand behind this script, the worst clip's first: what is not read yet is asked for again.
+  function ask(pause) {
+    const rest = document.readyState === "loading";
+    for (const button of $("list").querySelectorAll("button:has(img[data-name])")) {
+      thumbnails.unobserve(button);
+      thumbnails.observe(button);
+    }
+    if (!$("stages").querySelector("img[src]")) open(current);
+    if (rest) setTimeout(() => ask(2 * pause), pause);
   }
+  if (!data.media) ask(50);
 })();
