@@ -11,8 +11,11 @@ from timm.models import FeatureListNet
 from torch import Tensor, nn
 
 from avsctl_models.adapters import AdaptedProjection, Adapter
+from avsctl_models.weights.mapping import sources_of
+from avsctl_models.weights.official_backbones import pvt_rules
 
 STRIDES = (4, 8, 16, 32)
+_PVT_RULES = pvt_rules("", "")
 NORMALIZATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),  # RGB / 127.5 - 1
@@ -211,12 +214,12 @@ def build_backbone(
 
 
 def load_backbone_weights(backbone: Backbone, state: dict[str, Tensor]) -> list[str]:
-    """Load weights under timm's own names into a backbone.
+    """Load weights under timm's own names, or those of PVT-v2's authors, into a backbone.
 
     Stage norms and adapters, which timm's files don't have, keep their values.
 
     Args:
-        state: timm's state dict of the classifier or of the features-only network.
+        state: State dict of the classifier or of timm's features-only network.
     Returns: Names in `state` that were not used, for instance the classifier's.
     Raises: ValueError: If anything the network needs is missing or has another shape.
     """
@@ -225,7 +228,7 @@ def load_backbone_weights(backbone: Backbone, state: dict[str, Tensor]) -> list[
     wanted = {name: tensor for name, tensor in target.state_dict().items() if not any(part in name for part in own)}
     found, used = {}, set()
     for name, tensor in wanted.items():
-        source = next((key for key in _timm_names(name) if key in state), None)
+        source = next((key for key in _names_in_files(name) if key in state), None)
         if source is None or state[source].shape != tensor.shape:
             continue
         found[name] = state[source]
@@ -240,13 +243,13 @@ def load_backbone_weights(backbone: Backbone, state: dict[str, Tensor]) -> list[
     return sorted(key for key in state if key not in used and not key.endswith("num_batches_tracked"))
 
 
-def _timm_names(name: str) -> list[str]:
-    """Names under which timm's files may hold a tensor: features-only networks join the first two parts."""
+def _names_in_files(name: str) -> list[str]:
+    """Names under which files may hold a tensor of timm's: features-only networks join the first two parts."""
     plain = name.replace(".projection.", ".")
     head, _, rest = plain.partition(".")
     prefix, _, number = head.rpartition("_")
     joined = [f"{prefix}.{number}.{rest}"] if number.isdigit() else []
-    return [plain, *joined]
+    return [plain, *joined, *sources_of(plain, _PVT_RULES)]
 
 
 def _with_adapter(projection: nn.Linear) -> AdaptedProjection:

@@ -16,7 +16,10 @@ MAX_LAYERS = 128
 MAX_SIDE = 4096
 """Of the pictures a model sees."""
 MAX_ENTRIES = 64
-BACKBONE_OPTIONS = ("embed_dim", "depths", "num_heads", "window_size", "mlp_ratio", "qkv_bias")
+BACKBONE_OPTIONS = (
+    *("embed_dim", "depths", "num_heads", "window_size", "mlp_ratio", "qkv_bias"),  # Swin
+    *("embed_dims", "mlp_ratios", "sr_ratios"),  # PVT-v2
+)
 """What may be said of a backbone's build; timm takes much more, files to load among it."""
 _SLACK = 2**27
 """Numbers that a model may have beyond those of the file it is filled from: heads of its own."""

@@ -122,6 +122,11 @@ def convert_with_rules(
     return converted, report
 
 
+def sources_of(name: str, rules: Sequence[Rule]) -> list[str]:
+    """Foreign names from which a tensor of ours is made, none if no rule speaks of it."""
+    return _find(name, rules)[1]
+
+
 def load_converted(
     model: nn.Module, converted: dict[str, Tensor], report: Report, *, source: str, partial: bool = False
 ) -> None:

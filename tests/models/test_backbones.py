@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 
 from avsctl_models.backbones import build_backbone, load_backbone_weights
 
+BASELINES = Path(__file__).parents[1] / "data" / "golden" / "baselines"
 SWIN = {"embed_dim": 12, "depths": [2, 1, 2, 2], "num_heads": [1, 2, 2, 4], "window_size": 2}
 
 
@@ -104,3 +108,17 @@ def test_weights_of_another_network_are_refused_by_name():
     backbone = build_backbone("resnet10t", image_size=64)
     with pytest.raises(ValueError, match="first conv1"):
         load_backbone_weights(backbone, {"conv_stem.weight": torch.zeros(1)})
+
+
+def test_weights_of_pvt_s_authors_load_under_their_own_names():
+    """AVSBench and AVSegFormer start from `pvt_v2_b5.pth`, whose names are not timm's."""
+    small = {"embed_dims": [16, 32, 40, 64], "depths": [1, 1, 2, 1], "num_heads": [1, 2, 5, 8]}
+    sizes = {"mlp_ratios": [4, 4, 4, 4], "sr_ratios": [8, 4, 2, 1]}
+    backbone = build_backbone("pvt_v2_b5", image_size=64, options={**small, **sizes})
+    recorded = load_file(BASELINES / "avsegformer_tiny_pvt_s4.safetensors")
+    prefix = "w.backbone."
+    state = {name.removeprefix(prefix): t for name, t in recorded.items() if name.startswith(prefix)}
+    unused = load_backbone_weights(backbone, {**state, "head.weight": torch.zeros(1)})
+    assert unused == ["head.weight"]
+    loaded = backbone.network.state_dict()
+    assert torch.equal(loaded["stages_2.blocks.1.attn.q.weight"], state["block3.1.attn.q.weight"])
