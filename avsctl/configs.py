@@ -69,6 +69,8 @@ class TrainConfig:
         augment: train on random views (mirror, cut, colours) of the clips.
         warmup: share of all steps with a rising rate (`scratch` only).
         validate_every: epochs from one validation to the next; the last epoch is always validated.
+        accumulate: parts in which the clips of a step are computed, one after the other, their gradients added up.
+        skip_nonfinite: steps of the run that may be left out because their loss is no number.
         max_steps: stop each epoch after so many steps, None for all.
     """
 
@@ -110,6 +112,8 @@ class TrainConfig:
     augment: bool = False
     warmup: float = 0.0
     validate_every: int = 1
+    accumulate: int = 1
+    skip_nonfinite: int = 0
     max_steps: int | None = None
     precision: str = "fp32"
 

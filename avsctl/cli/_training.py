@@ -67,6 +67,20 @@ RECIPE = (
         help="Largest gradient norm; 0 never clips.",
         show_default=_BY_RECIPE,
     ),
+    click.option(
+        "--accumulate",
+        type=POSITIVE,
+        default=1,
+        show_default=True,
+        help="Compute the clips of a step in so many parts, their gradients added up: less memory.",
+    ),
+    click.option(
+        "--skip-nonfinite",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        help="Steps of the run that may be left out because their loss is NaN or infinite.",
+    ),
     click.option("--optimizer", type=click.Choice(OPTIMIZERS), show_default=_BY_RECIPE),
     click.option(
         "--schedule",
@@ -203,6 +217,12 @@ RUN = (
         help="Time between checkpoints in an epoch.",
     ),
     click.option(
+        "--log",
+        multiple=True,
+        type=click.Choice(["tensorboard"]),
+        help="Beside log.jsonl, also write TensorBoard's files (needs the extra avsctl[tensorboard]).",
+    ),
+    click.option(
         "--workers", type=click.IntRange(0), help="Processes that read clips. [default: none on a CPU, else 4]"
     ),
     pixels_option,
@@ -230,6 +250,7 @@ def run_training(
     overwrite: bool,
     workers: int | None,
     checkpoint_minutes: float,
+    log: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Resolve the options and train.
@@ -256,6 +277,7 @@ def run_training(
         device=device,
         workers=workers if workers is not None else (0 if kind == "cpu" else 4),
         checkpoint_minutes=checkpoint_minutes,
+        logs=log,
         track=track,
     )
     best = Run(folder).record["best"]

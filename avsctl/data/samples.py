@@ -63,6 +63,26 @@ class Batch:
             features=[torch.cat(level) for level in zip(*(batch.features for batch in batches), strict=True)],
         )
 
+    def split(self, parts: int) -> list[Batch]:
+        """Cut into up to `parts` batches of whole clips, as equal as can be."""
+        parts = min(parts, len(self.uids))
+        clips = [len(self.uids) * i // parts for i in range(parts + 1)]
+        frames = [sum(self.lengths[:clip]) for clip in clips]
+        return [self._part(slice(*clips[i : i + 2]), slice(*frames[i : i + 2])) for i in range(parts)]
+
+    def _part(self, clips: slice, frames: slice) -> Batch:
+        return Batch(
+            uids=self.uids[clips],
+            subsets=self.subsets[clips],
+            lengths=self.lengths[clips],
+            frames=self.frames[frames],
+            audio=self.audio[frames],
+            labels=self.labels[frames],
+            labelled=self.labelled[frames],
+            prior=None if self.prior is None else self.prior[frames],
+            features=[level[frames] for level in self.features],
+        )
+
 
 class PriorSource:
     """Where the prior of a clip comes from.

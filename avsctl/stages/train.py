@@ -34,6 +34,7 @@ from avsctl.stages.start_weights import start_from
 from avsctl.training.checkpoint import checkpoint_bytes
 from avsctl.training.devices import choose_device, derive_seed
 from avsctl.training.loop import Position, Trainer
+from avsctl.training.run_log import RunLog
 from avsctl.workspace import Run, Workspace
 from avsctl_models import SegmentationModel, create_model, load_backbone_weights, preset_settings
 from avsctl_models.weights.files import read_weights
@@ -41,6 +42,11 @@ from avsctl_models.weights.files import read_weights
 log = logging.getLogger(__name__)
 
 CLIPS_AT_ONCE = 4
+FILES_OF_A_RUN = (
+    *("record.json", "last.safetensors", "model.safetensors", "start.json"),
+    *("timing.json", "curve.png", "log.jsonl"),
+)
+"""What a run that starts anew deletes of the one before."""
 
 ABLATION_SETTINGS: dict[str, dict[str, Any]] = {
     "adaptive-query": {"query": "repeated"},
@@ -61,6 +67,7 @@ def train(
     device: str = "auto",
     workers: int = 0,
     checkpoint_minutes: float = 10.0,
+    logs: Sequence[str] = (),
     track: Track = silent,
 ) -> Path:
     """Train one model and keep its best epoch.
@@ -70,6 +77,7 @@ def train(
             result of an uninterrupted one.
         overwrite: start again where a run of this name is.
         workers: processes that read clips; 0 reads in this one.
+        logs: `tensorboard` writes its files beside `log.jsonl`.
     Returns: the run's folder.
     Raises: AvsctlError: If a cache is missing or doesn't fit, a run of this name and other options is there already,
         or another process is training it.
@@ -94,6 +102,7 @@ def train(
                 folder,
                 validate=lambda current: validate(current, samples["val"], config, workers),
                 commit=lambda position: _write_record(folder, record, config, position, time.time() - started),
+                run_log=RunLog(folder, tensorboard="tensorboard" in logs),
                 begin_phase=lambda frozen: use_features(workspace, config, model, samples, frozen, workers, track),
                 workers=workers,
                 checkpoint_minutes=checkpoint_minutes,
@@ -226,7 +235,7 @@ def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> 
         if resume:
             raise AvsctlError(f"No run to continue at {folder}. Leave --resume out to start it.")
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("record.json", "last.safetensors", "model.safetensors", "start.json", "timing.json", "curve.png"):
+        for name in FILES_OF_A_RUN:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "config.json", config.to_json())
         return folder

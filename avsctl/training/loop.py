@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,10 @@ from avsctl.data.samples import Batch, ClipSamples, loader
 from avsctl.errors import AvsctlError
 from avsctl.inference import run_model
 from avsctl.progress import Track, silent
+from avsctl.stopping import Stopped, stop_requested
 from avsctl.training.checkpoint import read_position, restore_checkpoint, save_checkpoint
 from avsctl.training.devices import autocast, derive_seed
+from avsctl.training.run_log import RunLog
 from avsctl.training.schedule import (
     backbone_is_frozen,
     epoch_batches,
@@ -46,6 +49,7 @@ class Position:
     best_score: float = -1.0
     best_epoch: int = -1
     loss_sum: float = 0.0
+    skipped: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -84,6 +88,7 @@ class Trainer:
         model: on its device; `samples` what it is trained on.
         validate: gives the scores of the model as it is, `miou` among them.
         begin_phase: called when a phase begins or goes on, with whether the backbone is frozen in it.
+        run_log: where steps and epochs are noted; None notes them in the folder.
         commit: called at the start and after every epoch with the history and the best epoch.
         folder: where `last.safetensors` (to continue from) and `model.safetensors` (the best) are kept.
         checkpoint_minutes: time between checkpoints inside an epoch.
@@ -99,6 +104,7 @@ class Trainer:
         validate: Callable[[SegmentationModel], dict[str, float]],
         commit: Callable[[Position], None],
         begin_phase: Callable[[bool], None] = lambda frozen: None,
+        run_log: RunLog | None = None,
         workers: int = 0,
         checkpoint_minutes: float = 10.0,
         track: Track = silent,
@@ -110,6 +116,7 @@ class Trainer:
         self.validate = validate
         self.commit = commit
         self.begin_phase = begin_phase
+        self.run_log = RunLog(folder) if run_log is None else run_log
         self.workers = workers
         self.checkpoint_seconds = checkpoint_minutes * 60
         self.track = track
@@ -143,6 +150,7 @@ class Trainer:
             self._restore()
         # The record may be older than the checkpoint: a kill can come between the two.
         self.commit(self.position)
+        self.run_log.begin(self.position.epoch, self.position.step)
         while self.position.epoch < self.config.epochs:
             self._enter_phase(phase_of(self.position.epoch, self.config))
             self._train_epoch()
@@ -181,42 +189,68 @@ class Trainer:
         title = f"epoch {position.epoch + 1}/{config.epochs}"
         reading = loader(self.samples, batches[position.step :], self.workers)
         for batch in self.track(reading, title, len(batches) - position.step):
-            rate = learning_rate(position.epoch * len(batches) + position.step, total, position.phase, config)
+            number = position.epoch * len(batches) + position.step
+            rate = learning_rate(number, total, position.phase, config)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             # Seeding every step makes a resumed run draw what an uninterrupted one does.
             torch.manual_seed(derive_seed(config.seed, position.epoch, position.step))
-            position.loss_sum += self._step(batch)
+            values = self._step(batch)
+            position.loss_sum += values.get("loss", 0.0)
             position.step += 1
-            if time.monotonic() - saved_at > self.checkpoint_seconds:
+            self.run_log.step(position.epoch + 1, position.step, number + 1, {**values, "lr": rate})
+            if stop_requested() is not None or time.monotonic() - saved_at > self.checkpoint_seconds:
                 self._save()
                 saved_at = time.monotonic()
 
-    def _step(self, batch: Batch) -> float:
+    def _step(self, batch: Batch) -> dict[str, Any]:
+        """Learn from a batch; the loss and its parts, or what was skipped."""
         if self._nothing_sounds(batch):
-            return 0.0
+            return {"loss": 0.0}
+        self.optimizer.zero_grad(set_to_none=True)
+        values: dict[str, float] = defaultdict(float)
+        labelled = int(batch.labelled.sum())
+        for part in batch.split(self.config.accumulate):
+            if not part.labelled.any():
+                continue
+            losses = self._losses(part)
+            share = int(part.labelled.sum()) / labelled
+            for name, value in losses.items():
+                if name.startswith("loss"):
+                    values[name] += share * float(value.detach())
+            if not math.isfinite(values["loss"]):
+                return self._skip(values["loss"], batch)
+            (share * losses["loss"]).backward()
+        if self.config.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        return dict(values)
+
+    def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """`loss`, its parts under `loss_…`, and whatever else the model says of it."""
         with autocast(self.device, self.config.precision):
             output = run_model(
                 self.model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, features=batch.features
             )
         labels, labelled = batch.labels.to(self.device), batch.labelled.to(self.device)
         try:
-            loss = self.model.loss(output, labels, labelled, lengths=batch.lengths)["loss"]
+            return self.model.loss(output, labels, labelled, lengths=batch.lengths)
         except NotFiniteError:  # the matcher needs numbers before there is a loss
-            loss = torch.full((), math.nan)
-        value = float(loss.detach())
-        if not math.isfinite(value):
+            return {"loss": torch.full((), math.nan)}
+
+    def _skip(self, value: float, batch: Batch) -> dict[str, Any]:
+        """Leave a step out whose loss is no number, if some more may be."""
+        position, allowed = self.position, self.config.skip_nonfinite
+        where = f"at epoch {position.epoch + 1}, step {position.step + 1} (clips {', '.join(batch.uids)})"
+        if position.skipped >= allowed:
+            after = f" after {allowed} that were skipped" if allowed else ""
             raise AvsctlError(
-                f"The loss became {value} at epoch {self.position.epoch + 1}, step {self.position.step + 1} "
-                f"(clips {', '.join(batch.uids)}). Lower --lr, or use --precision fp32; "
-                f"the best model so far is kept in {self.folder}."
+                f"The loss became {value} {where}{after}. Lower --lr, use --precision fp32, or let a few steps go by "
+                f"with --skip-nonfinite; the best model and the last checkpoint are kept in {self.folder}."
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.config.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
-        return value
+        position.skipped += 1
+        log.warning("the loss became %s %s: step left out, %d of %d", value, where, position.skipped, allowed)
+        return {"skipped": batch.uids}
 
     def _nothing_sounds(self, batch: Batch) -> bool:
         """The released stage 1 skips an MS3 clip in which nothing sounds in any frame."""
@@ -228,9 +262,14 @@ class Trainer:
         steps = max(1, position.step)
         self.model.eval()
         epoch = position.epoch + 1
-        scores = self.validate(self.model) if self._is_validated(epoch) else {}
+        try:
+            scores = self.validate(self.model) if self._is_validated(epoch) else {}
+        except Stopped:
+            self._save()  # all steps of the epoch are done; only the scores are missing
+            raise
         entry = {"epoch": epoch, "phase": position.phase, "loss": position.loss_sum / steps, **scores}
         position.history.append(entry)
+        self.run_log.epoch(entry)
         if scores and scores["miou"] > position.best_score:
             position.best_score, position.best_epoch = scores["miou"], epoch
             save_model(self.model, self.best)

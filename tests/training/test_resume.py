@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from avsctl.cli._console import track
 from avsctl.configs import resolve_training
 from avsctl.errors import AvsctlError
 from avsctl.stages.train import train
+from avsctl.stopping import Stopped, stopping_on_signals
+from avsctl.training.checkpoint import read_position
 from avsctl.workspace import Run, Workspace
 
 OPTIONS = {"image_size": 64, "epochs": 2, "batch_clips": 2, "max_steps": 3, "subset": "ms3"}
@@ -46,7 +53,7 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tiny_workspace, work
         train(other, config, device="cpu", checkpoint_minutes=1e-9, track=StopAfter(steps))
     assert not Run(other.run_folder("avs", config.run_name)).complete
     resumed = train(other, config, device="cpu")
-    for name in ("model.safetensors", "last.safetensors", "record.json", "config.json"):
+    for name in ("model.safetensors", "last.safetensors", "record.json", "config.json", "log.jsonl"):
         assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
 
 
@@ -130,8 +137,6 @@ def test_training_stops_on_a_loss_that_is_no_number_and_names_the_clips(tiny_wor
 
 
 def test_base_weights_may_not_change_under_a_resumed_run(tiny_workspace, workspace_copy):
-    from avsctl.training.checkpoint import read_position
-
     workspace = Workspace(workspace_copy(tiny_workspace))
     config = _config("avs")
     with pytest.raises(KeyboardInterrupt):
@@ -178,3 +183,66 @@ def test_a_run_that_cannot_fit_on_its_disk_is_refused_before_it_begins(tiny_work
     workspace = Workspace(workspace_copy(tiny_workspace))
     with pytest.raises(AvsctlError, match="The run .*-s77 needs about .* MB in .*, but 1.0 KB are free there"):
         train(workspace, _config("avs", seed=77), device="cpu")
+
+
+@pytest.mark.parametrize("where", ["avsctl.training.loop.run_model", "avsctl.stages.train.decided_classes"])
+def test_a_signal_ends_after_the_step_in_hand_and_the_run_goes_on_exactly(
+    tiny_workspace, tmp_path, monkeypatch, where
+):
+    config = _config("avs", batch_clips=1, max_steps=2, epochs=1, seed=11)
+    workspaces = []
+    for name in ("straight", "stopped"):
+        (tmp_path / name).mkdir()
+        workspaces.append(_beside(tiny_workspace, tmp_path / name))
+    straight = train(workspaces[0], config, device="cpu")
+    with monkeypatch.context() as patch, pytest.raises(Stopped), stopping_on_signals():
+        module, name = where.rsplit(".", 1)
+        inner = getattr(sys.modules[module], name)
+
+        def signalled(*given, **named):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return inner(*given, **named)
+
+        patch.setattr(where, signalled)
+        train(workspaces[1], config, device="cpu", track=track)
+    last = workspaces[1].run_folder("avs", config.run_name) / "last.safetensors"
+    assert read_position(last)["step"] == (1 if where.endswith("run_model") else 2)
+    resumed = train(workspaces[1], config, device="cpu")
+    for name in ("model.safetensors", "last.safetensors", "record.json", "log.jsonl"):
+        assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+def test_a_few_steps_without_a_loss_may_be_left_out(tiny_workspace, tmp_path, monkeypatch, caplog):
+    from avsctl_models import Criterion
+
+    whole, calls = Criterion.forward, []
+
+    def sometimes(self, *given, **more):
+        calls.append(1)
+        return {"loss": torch.tensor(float("inf"))} if len(calls) in (1, 3) else whole(self, *given, **more)
+
+    monkeypatch.setattr(Criterion, "forward", sometimes)
+    config = _config("avs", skip_nonfinite=1, batch_clips=1, epochs=1, max_steps=2)
+    workspace = _beside(tiny_workspace, tmp_path)
+    folder = train(workspace, config, device="cpu")
+    assert "step left out, 1 of 1" in caplog.text
+    skipped, step, epoch = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    assert len(skipped["skipped"]) == 1 and "loss" not in skipped
+    assert step["loss"] > 0 and step["lr"] > 0 and epoch["kind"] == "epoch" and epoch["miou"] >= 0
+    with pytest.raises(AvsctlError, match="loss became inf at epoch 1, step 2 .* after 1 that were skipped"):
+        monkeypatch.setattr(Criterion, "forward", lambda self, *given, **more: {"loss": torch.tensor(float("inf"))})
+        train(workspace, replace(config, seed=2), device="cpu")
+
+
+def test_a_step_in_parts_learns_what_a_whole_one_does(tiny_workspace, tmp_path):
+    weights = []
+    for parts in (1, 2):
+        given = {"model": "avsegformer", "freeze_backbone": True, "epochs": 1, "max_steps": 1, "accumulate": parts}
+        (tmp_path / str(parts)).mkdir()
+        folder = train(_beside(tiny_workspace, tmp_path / str(parts)), _config("avs", lr=1e-2, **given), device="cpu")
+        losses = [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+        weights.append((losses, load_file(folder / "model.safetensors")))
+    assert weights[0][0] == pytest.approx(weights[1][0], rel=1e-5)
+    for name, tensor in weights[0][1].items():
+        # AdamW's first step is the gradient's sign: where that is nearly 0, rounding may turn it.
+        assert (tensor - weights[1][1][name]).abs().float().mean() < 1e-4, name
