@@ -19,7 +19,10 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 @pytest.fixture(params=CODES, ids=lambda signum: signum.name)
 def signum(request):
-    return request.param
+    # A shell starts background jobs with SIGINT switched off, which would stay off.
+    before = signal.signal(request.param, signal.SIG_DFL)
+    yield request.param
+    signal.signal(request.param, before)
 
 
 def _send(signum: int) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ def _find(path: Path, plan: Mapping[str, object]) -> FeatureCache | None:
 def _compute(
     path: Path,
     plan: Mapping[str, object],
-    options: Mapping[str, object],
+    options: Mapping[str, Any],
     inputs: Mapping[str, str],
     model: SegmentationModel,
     samples: ClipSamples,
@@ -146,7 +147,7 @@ def _compute(
 
 
 @torch.inference_mode()
-def _shapes(model: SegmentationModel, size: int, strides: object) -> dict[int, tuple[int, int, int]]:
+def _shapes(model: SegmentationModel, size: int, strides: Sequence[int]) -> dict[int, tuple[int, int, int]]:
     """(C, h, w) of the backbone's maps by stride; leaves the model in evaluation mode."""
     model.eval()
     frame = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=next(model.parameters()).device)

@@ -276,12 +276,12 @@ def _spoil_index_out_of_range(folder):
 
 def _spoil_cut_off(folder):
     (folder / "3.png").write_bytes((folder / "3.png").read_bytes()[:60])
-    return rf"{folder / '3.png'} is not a readable picture"
+    return rf"{folder / '3.png'} is broken or cut off"
 
 
 def _spoil_no_picture(folder):
     (folder / "3.png").write_text("masks")
-    return rf"{folder / '3.png'} is not a readable picture"
+    return rf"{folder / '3.png'} is no known picture"
 
 
 @pytest.mark.parametrize(

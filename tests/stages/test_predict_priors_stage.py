@@ -217,7 +217,7 @@ def test_greys_are_probabilities_and_any_size_and_layout_is_read(workspace, tmp_
     [
         (lambda folder: (folder / "3.png").unlink(), "3.png is missing"),
         (lambda folder: shutil.copy(folder / "3.png", folder / "5.png"), "holds 6 masks.*has 5 frames"),
-        (lambda folder: (folder / "2.png").write_bytes(b"no picture"), "2.png is not a readable picture"),
+        (lambda folder: (folder / "2.png").write_bytes(b"no picture"), "2.png is no known picture"),
         (lambda folder: shutil.rmtree(folder), "is missing: clip .* has no masks"),
     ],
     ids=["missing", "extra", "broken", "no folder"],
