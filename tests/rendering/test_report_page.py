@@ -97,14 +97,17 @@ def test_a_clip_plays_with_its_sound_and_the_pictures_follow(tab, pages, name):
     before = page.locator("#stages img").first.evaluate("one => one.style.transform")
     page.click("#play")
     until(page, "document.getElementById('audio').currentTime > 1.2")
-    assert page.evaluate("!document.getElementById('audio').paused")
     assert page.evaluate("isFinite(document.getElementById('audio').duration)")
-    until(page, "document.getElementById('clock').textContent.startsWith('second 2')")
+    until(page, "parseInt(document.getElementById('clock').textContent.match(/second ([0-9]+)/)[1]) >= 2")
     assert page.locator("#stages img").first.evaluate("one => one.style.transform") != before
-    heard = page.evaluate("Math.floor(document.getElementById('audio').currentTime)")
-    assert abs(int(page.input_value("#second")) - heard) <= 1
-    assert page.locator("#timeline .now").first.inner_text() == str(int(page.input_value("#second")) + 1)
-    page.click("#play")
+    # In one call, since the clip goes on playing.
+    heard, second, marked = page.evaluate(
+        "[Math.floor(document.getElementById('audio').currentTime), +document.getElementById('second').value, "
+        "+document.querySelector('#timeline .now').innerText]"
+    )
+    assert abs(second - heard) <= 1 and marked == second + 1
+    if page.inner_text("#play") != "Play":  # a slow machine may be at the end already
+        page.click("#play")
     assert page.evaluate("document.getElementById('audio').paused")
     assert page.inner_text("#play") == "Play"
 

@@ -60,7 +60,9 @@ def test_stored_log_mel_serves_where_there_is_no_wav(tmp_path):
     assert np.array_equal(cache.embedding("a"), encoder("logmel").encode_examples(log_mel, 5))
 
 
-@pytest.mark.parametrize("audio, says", [(b"", "clip a"), (b"RIFFjunk", "is no readable wav file"), (_wav(0), "has no samples")])
+@pytest.mark.parametrize(
+    "audio, says", [(b"", "clip a"), (b"RIFFjunk", "is no readable wav file"), (_wav(0), "has no samples")]
+)
 def test_sound_that_cannot_be_used_is_named_and_nothing_is_written(tmp_path, audio, says):
     clips = _clips(tmp_path / "clips.h5", _record("a", audio))
     with pytest.raises(AvsctlError, match=says):
