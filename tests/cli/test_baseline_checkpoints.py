@@ -12,9 +12,19 @@ from safetensors.torch import load_file
 
 from avsctl.cli import cli
 from avsctl.cli._console import run_guarded
+from avsctl.stages.visualize_clips import visualize_clips
+from avsctl.workspace import Workspace
 from avsctl_models import load_model
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "baselines"
+
+PVT = {
+    "embed_dims": [16, 32, 40, 64],
+    "depths": [1, 1, 2, 1],
+    "num_heads": [1, 2, 5, 8],
+    "mlp_ratios": [4, 4, 4, 4],
+    "sr_ratios": [8, 4, 2, 1],
+}
 
 
 @pytest.fixture
@@ -69,12 +79,21 @@ def test_settings_that_shapes_do_not_tell_come_from_a_config(avsctl):
     assert code == 2 and "tpavi has no setting 'atention'" in err and len(err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(("source", "model"), [("avsbench", "tpavi"), ("avsegformer", "avsegformer")])
-def test_training_starts_from_a_released_checkpoint(avsctl, tiny_workspace, source, model, caplog):
-    file = released(source, "s4")
-    words = ("--model", f"{model}-tiny", "--image-size", 64, "--epochs", 1, "--max-steps", 1, "--batch-clips", 1)
+def test_a_start_of_which_nothing_fits_is_refused_in_one_line(avsctl, tiny_workspace):
+    file = released("avsegformer", "s4")  # narrower than the tiny preset, and with a PVT
     for name in ("clips.h5", "audio.h5"):
         Path(name).symlink_to(tiny_workspace / name)
-    code, _, err = avsctl("train-avs", *words, "--subset", "ms3", "--device", "cpu", "--init-from", file)
-    # the tiny model shares a few shapes with this one, and says what it took
-    assert code == 0 or "does not fit the model" in err
+    words = ("--model", "avsegformer-tiny", "--image-size", 64, "--epochs", 1, "--max-steps", 1, "--subset", "ms3")
+    code, _, err = avsctl("train-avs", *words, "--device", "cpu", "--init-from", file)
+    assert code == 2 and "released.pth does not fit the model" in err and "Traceback" not in err
+    assert not list(Path().rglob("model.safetensors"))
+
+
+@pytest.mark.parametrize("source", ["avsbench", "avsegformer"])
+def test_clips_are_drawn_with_a_released_checkpoint_as_it_is(avsctl, tiny_workspace, tmp_path, source):
+    file = released(source, "s4")
+    for name in ("clips.h5", "audio.h5"):
+        Path(name).symlink_to(tiny_workspace / name)
+    Path("released.json").write_text(json.dumps({"image_size": 64, "backbone_options": PVT}))
+    result = visualize_clips(Workspace(tmp_path), "test", count=1, avs=str(file), device="cpu", out=tmp_path / "out")
+    assert result.files and all(path.stat().st_size for path in result.files)
