@@ -212,6 +212,12 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in _anchors(file), f"{page.name} links to {target}; {file.name} has no such heading"
 
 
+def test_the_index_leads_to_every_page():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    missing = [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index]
+    assert missing == ["index.md"]
+
+
 def test_the_changelog_has_the_shape_it_promises():
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert text.startswith("# Changelog\n")
