@@ -25,6 +25,7 @@ from avsctl.metrics.binary import (
 )
 from avsctl.metrics.checks import as_mask
 from avsctl.metrics.meanings import LEGACY_BATCHES
+from avsctl.metrics.on_disk import OnDisk
 from avsctl.metrics.semantic import (
     ClassSums,
     class_means,
@@ -38,13 +39,13 @@ Clip = TypeVar("Clip")
 PADDED_FRAMES = 10  # AVSBench's and AVSegFormer's loaders fill every clip up to this
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _BinaryClip:
     iou: np.ndarray  # (T,)
     marked: np.ndarray  # (T,)
     pixels: np.ndarray  # intersection, predicted, target; (3,)
-    curve: np.ndarray  # (255,)
-    stepping_stones_curve: np.ndarray | None
+    curve: OnDisk  # (255,); two of them are 4 KB, which would add up
+    stepping_stones_curve: OnDisk | None
     filled_frames: int
 
 
@@ -176,7 +177,7 @@ class BinaryScores:
     def _of(self, subset: str | None) -> dict[str, float]:
         clips: list[_BinaryClip] = self._clips.ordered(subset)
         ious, filled = [c.iou for c in clips], np.array([c.filled_frames for c in clips])
-        curves = np.stack([c.curve for c in clips])
+        curves = np.stack([c.curve.read() for c in clips])
         hits, predicted, labelled = np.sum([c.pixels for c in clips], axis=0)
         scores = {
             "clips": len(clips),
@@ -189,7 +190,7 @@ class BinaryScores:
         for size in LEGACY_BATCHES:
             scores[f"f_score_legacy_batch{size}"] = max_f(curves, filled, size)
             scores[f"miou_legacy_batch{size}"] = mean_over_calls(ious, size)
-        theirs = [c.stepping_stones_curve for c in clips if c.stepping_stones_curve is not None]
+        theirs = [c.stepping_stones_curve.read() for c in clips if c.stepping_stones_curve is not None]
         if len(theirs) == len(clips):
             scores["f_score_stepping_stones"] = max_f(np.stack(theirs), filled, 1)
         union = predicted + labelled - hits
@@ -341,7 +342,7 @@ class SemanticScores:
 
 
 def _binary_clip_score(subset: str, uid: str, clip: _BinaryClip) -> ClipScore:
-    f = float(clip.curve.max() / clip.filled_frames) if clip.filled_frames else 0.0
+    f = float(clip.curve.read().max() / clip.filled_frames) if clip.filled_frames else 0.0
     return ClipScore(subset, uid, None, len(clip.iou), float(clip.iou.mean()), f)
 
 
@@ -359,8 +360,8 @@ def _score_binary(
     intersection, _ = frame_overlap(pred, target)
     pixels = np.array([intersection.sum(), pred.sum(), np.sum(target, dtype=np.float64)], dtype=np.float64)
     curve, filled = clip_f_curve(pred if scores is None else scores, target)
-    theirs = None if stepping_stones_scores is None else clip_f_curve(stepping_stones_scores, target)[0]
-    return _BinaryClip(frame_iou(pred, target), marked_share(pred), pixels, curve, theirs, filled)
+    theirs = None if stepping_stones_scores is None else OnDisk(clip_f_curve(stepping_stones_scores, target)[0])
+    return _BinaryClip(frame_iou(pred, target), marked_share(pred), pixels, OnDisk(curve), theirs, filled)
 
 
 def _score_semantic(pred: np.ndarray, target: np.ndarray, num_classes: int) -> _SemanticClip:
