@@ -93,15 +93,19 @@ class KilledBefore:
 KILLS = [("avsctl.training.loop.save_checkpoint", 3), *(("avsctl.stages.train._write_record", n) for n in (2, 3))]
 
 
-@pytest.fixture(scope="module")
-def two_phases(tiny_workspace, tmp_path_factory):
-    """An uninterrupted run of two phases, one epoch each, the second being the better one by construction."""
-    patch = pytest.MonkeyPatch()
+def _score_what_trains(patch):
+    """Make the second of two phases the better one."""
     trained = lambda model: sum(parameter.requires_grad for parameter in model.parameters()) / 1e4  # noqa: E731
     patch.setattr("avsctl.stages.train.validate", lambda model, *given: {"miou": trained(model), "f_score": 0.5})
+
+
+@pytest.fixture(scope="module")
+def two_phases(tiny_workspace, tmp_path_factory):
+    """An uninterrupted run of two phases, one epoch each."""
     config = _config("avs", batch_clips=1, max_steps=1, seed=11, schedule="two-phase", phase1_share=0.5)
-    yield config, train(_beside(tiny_workspace, tmp_path_factory.mktemp("straight")), config, device="cpu")
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        _score_what_trains(patch)
+        return config, train(_beside(tiny_workspace, tmp_path_factory.mktemp("straight")), config, device="cpu")
 
 
 def _beside(workspace, folder):
@@ -116,6 +120,7 @@ def test_a_kill_between_the_files_of_an_epoch_changes_nothing(
 ):
     config, straight = two_phases
     other = _beside(tiny_workspace, tmp_path)
+    _score_what_trains(monkeypatch)
     with monkeypatch.context() as patch:
         module, name = function.rsplit(".", 1)
         patch.setattr(function, KilledBefore(getattr(sys.modules[module], name), calls))
