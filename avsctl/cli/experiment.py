@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from avsctl.cli._console import err, out
 from avsctl.cli._options import command, device_options, json_option
@@ -95,7 +96,7 @@ def command(
         name,
         _models(name, models, preset, device),
         seeds,
-        {key: str(value) if isinstance(value, Path) else value for key, value in options.items()},
+        _given(options),
         device,
         precision,
         _typed(),
@@ -124,6 +125,13 @@ def _models(name: str, models: str | None, preset: str, device: str) -> tuple[An
     usual = ",".join(PRESETS) if name in OF_EVERY_MODEL else "aavs"
     chosen = None if preset == "auto" else preset
     return parse_models(usual if models is None else models, chosen, on_gpu=choose_device(device).type == "cuda")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of trainings that the user chose: the others are the training commands' own to decide."""
+    source = click.get_current_context().get_parameter_source
+    chosen = {name: value for name, value in options.items() if source(name) is not ParameterSource.DEFAULT}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in chosen.items()}
 
 
 def _typed() -> str:

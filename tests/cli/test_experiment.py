@@ -103,6 +103,11 @@ def test_dry_run_gives_ordinary_commands_which_make_the_cells(copy, capfd):
     found = cells(capfd, copy, "prior-curve", *TINY)
     kinds = [shlex.split(cell["command"])[1] for cell in found]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == {"train-avss": 2, "predict-priors": 6, "evaluate": 8}
+    typed = {word for word in TINY if word.startswith("--")} - {"--seeds"}
+    usual = {"--model", "--preset", "--subset", "--seed", "--prior", "--resume", "--workspace"}
+    for cell in found:
+        if cell["name"].startswith("train-avss"):
+            assert {word for word in shlex.split(cell["command"]) if word.startswith("--")} == typed | usual
     there = [cell["name"] for cell in found if cell["state"] == "there"]
     assert len(there) == 4  # what table 2 made: two runs, two of the reports
     prior = next(cell for cell in found if cell["name"] == "prior.miou-0.4-test")
