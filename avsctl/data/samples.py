@@ -19,9 +19,7 @@ from avsctl.data.decoding import decode_frame, decode_labels
 from avsctl.data.labels import UNLABELLED, binary_label, semantic_label
 from avsctl.data.reading import read_batches
 from avsctl.errors import AvsctlError
-
-STRIDES = (4, 8, 16, 32)
-"""Of a backbone's four maps."""
+from avsctl_models.backbones import STRIDES
 
 
 @dataclass

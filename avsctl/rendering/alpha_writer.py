@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -15,12 +12,13 @@ import numpy as np
 from av.container import OutputContainer
 
 from avsctl.errors import AvsctlError
+from avsctl.rendering.growing_video import GrowingVideo, even_sides
 
 _CLOCK = 1000  # WebM counts milliseconds
 _ENCODER = "libvpx-vp9"
 
 
-class AlphaWriter:
+class AlphaWriter(GrowingVideo):
     """Write RGBA frames as VP9 with alpha (yuva420p) in WebM, without sound.
 
     Frames keep the times they are given, to the millisecond. Odd sizes are padded by a transparent row or column. The
@@ -37,10 +35,9 @@ class AlphaWriter:
     def __init__(self, path: str | Path, size: tuple[int, int], fps: float, *, crf: int = 32) -> None:
         if _ENCODER not in av.codecs_available:
             raise AvsctlError("this PyAV has no libvpx-vp9; type `pip install --force-reinstall av`")
-        self.path, self._size = Path(path), size
-        self._part = self.path.with_name(self.path.name + ".part")
+        super().__init__(path)
+        self._size = size
         self._last = -1
-        self._container: OutputContainer | None = None
         try:
             container = av.open(str(self._part), "w", format="webm")
             self._container = container
@@ -73,54 +70,9 @@ class AlphaWriter:
             raise ValueError(f"frame at {seconds} s after one at {self._last / _CLOCK} s: times must ascend")
         stamp = max(stamp, self._last + 1)  # faster than a thousand a second
         self._last = stamp
-        frame = av.VideoFrame.from_ndarray(_even(rgba), format="rgba").reformat(format="yuva420p")
+        frame = av.VideoFrame.from_ndarray(even_sides(rgba, "constant"), format="rgba").reformat(format="yuva420p")
         frame.pts, frame.time_base = stamp, Fraction(1, _CLOCK)
         self._guarded(lambda container: container.mux(self._stream.encode(frame)))
 
-    def close(self) -> Path:
-        """Finish the file and name it. Raises: AvsctlError: If it can't be finished."""
-        if self._container is not None:
-            self._guarded(self._finish)
-        return self.path
-
-    def discard(self) -> None:
-        """Give the video up and remove what was written."""
-        container, self._container = self._container, None
-        if container is not None:
-            # a file that failed to be written fails to be finished too; it goes anyway
-            with suppress(av.error.FFmpegError, OSError, ValueError):
-                container.close()
-        self._part.unlink(missing_ok=True)
-
-    def __enter__(self) -> AlphaWriter:
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is not None:
-            self.discard()
-        else:
-            self.close()
-
-    def _finish(self, container: OutputContainer) -> None:
+    def _flush(self, container: OutputContainer) -> None:
         container.mux(self._stream.encode(None))
-        self._container = None
-        container.close()
-        with open(self._part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(self._part, self.path)
-
-    def _guarded(self, step: Callable[[OutputContainer], None]) -> None:
-        try:
-            if self._container is None:
-                raise ValueError(f"{self.path} is closed already")
-            step(self._container)
-        except (av.error.FFmpegError, OSError) as error:
-            self.discard()
-            raise AvsctlError(f"writing {self.path} failed ({error}): check the free space") from error
-
-
-def _even(rgba: np.ndarray) -> np.ndarray:
-    height, width = rgba.shape[:2]
-    if height % 2 == 0 and width % 2 == 0:
-        return rgba
-    return np.pad(rgba, ((0, height % 2), (0, width % 2), (0, 0)))

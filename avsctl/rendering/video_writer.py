@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -16,6 +14,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from avsctl.errors import AvsctlError
+from avsctl.rendering.growing_video import GrowingVideo, even_sides
 from avsctl.rendering.images import checked_rgb
 
 _CLOCK = 90_000  # ticks per second; divides evenly by all usual frame rates
@@ -25,7 +24,7 @@ _SOUND_FRAME = 1024
 _BT709 = 1
 
 
-class VideoWriter:
+class VideoWriter(GrowingVideo):
     """Write RGB frames and sound as H.264 (main profile, yuv420p) and AAC in a fast-start mp4.
 
     Frames keep the times they are given, so that a variable rate stays as it was and the sound in step. Odd
@@ -55,15 +54,13 @@ class VideoWriter:
         width, height = size
         if width < 1 or height < 1 or not 0 < fps <= 1000 or not 0 <= crf <= 51:
             raise ValueError(f"impossible video: {width} x {height} pixels, {fps} frames per second, crf {crf}")
-        self.path = Path(path)
+        super().__init__(path)
         self._size, self._fps = (width, height), float(fps)
         self._sound, self._rate = _checked_audio(audio)
         self._sound_position = 0
         self._stamps: list[int] = []
         self._durations: dict[int | None, int] = {}  # by time stamp
         self._last_duration = max(1, round(_CLOCK / fps))
-        self._part = self.path.with_name(self.path.name + ".part")
-        self._container: OutputContainer | None = None
         self._open(crf)
 
     def write(self, rgb: np.ndarray, seconds: float | None = None) -> None:
@@ -81,7 +78,7 @@ class VideoWriter:
         if self._stamps:
             self._durations[self._stamps[-1]] = stamp - self._stamps[-1]
         self._stamps.append(stamp)
-        frame = av.VideoFrame.from_ndarray(_even(rgb), format="rgb24").reformat(
+        frame = av.VideoFrame.from_ndarray(even_sides(rgb, "edge"), format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = stamp, Fraction(1, _CLOCK)
@@ -100,26 +97,7 @@ class VideoWriter:
             raise ValueError(f"no frame was written to {self.path}")
         if duration is not None:
             self._last_duration = max(1, round(duration * _CLOCK) - self._stamps[-1])
-        self._guarded(self._finish)
-        return self.path
-
-    def discard(self) -> None:
-        """Give the video up and remove what was written."""
-        container, self._container = self._container, None
-        if container is not None:
-            # a file that failed to be written fails to be finished too; it goes anyway
-            with suppress(av.error.FFmpegError, OSError, ValueError):
-                container.close()
-        self._part.unlink(missing_ok=True)
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is not None:
-            self.discard()
-        else:
-            self.close()
+        return super().close()
 
     def _open(self, crf: int) -> None:
         if not self.path.parent.is_dir():
@@ -190,25 +168,11 @@ class VideoWriter:
             container.mux(self._audio.encode(frame))
             self._sound_position += len(piece)
 
-    def _finish(self, container: OutputContainer) -> None:
+    def _flush(self, container: OutputContainer) -> None:
         self._encode_sound(container, until=np.inf)
         if self._audio is not None:
             container.mux(self._audio.encode(None))
         self._mux_pictures(container, self._video.encode(None))
-        self._container = None
-        container.close()
-        with open(self._part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(self._part, self.path)
-
-    def _guarded(self, step: Callable[[OutputContainer], None]) -> None:
-        try:
-            if self._container is None:
-                raise ValueError(f"{self.path} is closed already")
-            step(self._container)
-        except (av.error.FFmpegError, OSError) as error:
-            self.discard()
-            raise AvsctlError(f"writing {self.path} failed ({error}): check the free space") from error
 
 
 def _encoder() -> str:
@@ -216,13 +180,6 @@ def _encoder() -> str:
         if name in av.codecs_available:
             return name
     raise AvsctlError("this PyAV has no H.264 encoder; type `pip install --force-reinstall av`")
-
-
-def _even(rgb: np.ndarray) -> np.ndarray:
-    height, width = rgb.shape[:2]
-    if height % 2 == 0 and width % 2 == 0:
-        return rgb
-    return np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 def _checked_audio(audio: tuple[np.ndarray, int] | None) -> tuple[np.ndarray | None, int]:

@@ -16,16 +16,17 @@ from avsctl.caches.files import hash_of
 from avsctl.caches.shards import Shards, making, remove_leftovers
 from avsctl.caches.space import readable_bytes
 from avsctl.configs import TrainConfig
-from avsctl.data.samples import STRIDES, Batch, ClipSamples, loader
+from avsctl.data.samples import Batch, ClipSamples, loader
 from avsctl.errors import AvsctlError
+from avsctl.inference import FRAMES_AT_ONCE
 from avsctl.progress import Track
 from avsctl.workspace import Workspace
 from avsctl_models import SegmentationModel
+from avsctl_models.backbones import STRIDES
 
 log = logging.getLogger(__name__)
 
 CLIPS_PER_SHARD = 4
-FRAMES_AT_ONCE = 20
 
 
 def use_features(

@@ -77,8 +77,9 @@ class Place:
     @cached_property
     def audio(self) -> AudioCache:
         """`audio.h5`, which must belong to the clips."""
+        clips = self.clips  # first: what is missing is named in the order in which it is made
         cache = AudioCache(self.workspace.audio)
-        check_made_from(cache.path, cache.header["inputs"], "clips", self.clips.fingerprint)
+        check_made_from(cache.path, cache.header["inputs"], "clips", clips.fingerprint)
         return cache
 
 
