@@ -200,6 +200,11 @@ def without(path: Path, column: str, value: bytes) -> None:
         file[f"clips/{column}"][:] = np.where(values == value, values[values != value][0], values)
 
 
+def test_in_an_empty_workspace_the_first_thing_to_make_is_named(tmp_path, capfd):
+    assert call(tmp_path, "experiment", "table2", "--dry-run") == 2
+    assert "Run 'avsctl prepare avsbench' first" in capfd.readouterr().err
+
+
 def test_a_dataset_without_the_subset_is_refused(copy, capfd):
     without(copy / "clips.h5", "subset", b"ms3")
     capfd.readouterr()
