@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
 from avsctl.stages.visualize_clips import visualize_clips
 from avsctl.workspace import Workspace
 from avsctl_models import load_model
@@ -28,18 +25,10 @@ PVT = {
 
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, tmp_path):
+def avsctl(typed, monkeypatch, tmp_path):
     """Run a command in an empty folder; gives exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return typed
 
 
 def released(source: str, task: str) -> Path:

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 
 import pytest
 
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
-
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, two_stage_workspace):
+def avsctl(typed, monkeypatch, two_stage_workspace):
     """Run a command on the two-stage workspace; gives exit code, stdout and stderr."""
     monkeypatch.setenv("AVSCTL_WORKSPACE", str(two_stage_workspace))
-    monkeypatch.setenv("COLUMNS", "200")
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    signal.signal(signal.SIGTERM, terminate)
+    return typed
 
 
 def test_all_priors_are_shown_in_one_table_with_the_gap(avsctl, tmp_path):

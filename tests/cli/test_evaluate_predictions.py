@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +12,6 @@ import pytest
 from PIL import Image
 
 from avsctl.caches.clips import SUBSETS, ClipCache
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
 from avsctl.data.labels import read_label
 from avsctl.metrics import MEANINGS
 
@@ -38,18 +34,9 @@ def workspace(tiny_workspace, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, workspace):
+def avsctl(typed, workspace):
     """Run a command; gives exit code, stdout and stderr."""
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    signal.signal(signal.SIGTERM, terminate)
+    return typed
 
 
 def test_masks_are_scored_without_sound_and_runs(avsctl, workspace):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
 from avsctl_models import load_model
 
 ROOT = Path(__file__).parents[2]
@@ -23,20 +21,10 @@ BIAS = "model.model.pixel_level_module.encoder.hidden_states_norms.stage3.bias"
 
 
 @pytest.fixture
-def import_weights(monkeypatch, capfd, tmp_path):
+def import_weights(typed, monkeypatch, tmp_path):
     """Run `avsctl import-weights` in an empty folder; gives exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", "import-weights", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    signal.signal(signal.SIGTERM, terminate)
+    return partial(typed, "import-weights")
 
 
 def _refused(result, *says):

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import pytest
-
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
 
 HERE = ("--subset", "ms3", "--device", "cpu")
 BRIEF = (*HERE, "--image-size", 64, "--epochs", 1, "--max-steps", 1, "--batch-clips", 2)
 
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, tiny_workspace, tmp_path):
+def avsctl(typed, monkeypatch, tiny_workspace, tmp_path):
     """Run a command on the tiny workspace's caches, without its runs; gives stdout of what must succeed."""
     for name in ("clips.h5", "audio.h5"):
         shutil.copyfile(tiny_workspace / name, tmp_path / name)
     monkeypatch.setenv("AVSCTL_WORKSPACE", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
 
     def run(*words, code=0):
-        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
-        assert run_guarded(cli) == code, capfd.readouterr().err
-        captured = capfd.readouterr()
-        return captured.err if code else captured.out
+        found, out, err = typed(*words)
+        assert found == code, err
+        return err if code else out
 
     return run
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,26 +12,14 @@ import pytest
 from PIL import Image
 
 from avsctl.caches.priors import PriorCache
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
 
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, tiny_workspace, workspace_copy):
+def avsctl(typed, monkeypatch, tiny_workspace, workspace_copy):
     """Run predict-priors in a copy of the tiny workspace; gives exit code, stdout and stderr."""
     monkeypatch.delenv("AVSCTL_WORKSPACE", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(workspace_copy(tiny_workspace))
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", "predict-priors", "--device", "cpu", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    signal.signal(signal.SIGTERM, terminate)
+    return partial(typed, "predict-priors", "--device", "cpu")
 
 
 def refused(result, *words):

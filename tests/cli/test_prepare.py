@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +12,18 @@ import pytest
 import soundfile
 
 from avsctl.caches.clips import ClipCache
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
 
 DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, tmp_path):
+def avsctl(typed, monkeypatch, tmp_path):
     """Run a command in an empty folder; gives exit code, stdout and stderr."""
     monkeypatch.delenv("AVSBENCH_ROOT", raising=False)
     monkeypatch.delenv("AVSCTL_WORKSPACE", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "ws").mkdir()
     monkeypatch.chdir(tmp_path / "ws")
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    signal.signal(signal.SIGTERM, terminate)
+    return typed
 
 
 @pytest.fixture

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from pathlib import Path
 
 import pytest
 
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
-
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, two_stage_workspace, tmp_path):
+def avsctl(typed, monkeypatch, two_stage_workspace, tmp_path):
     """Run a command on the two-stage workspace, with its page in the test's own folder."""
     monkeypatch.setenv("AVSCTL_WORKSPACE", str(two_stage_workspace))
     monkeypatch.chdir(tmp_path)
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    signal.signal(signal.SIGTERM, terminate)
+    return typed
 
 
 def test_it_says_what_is_missing_and_where_the_page_is(avsctl):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -13,28 +12,16 @@ import pytest
 
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.priors import PriorCache
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
 
 sys.path.append(str(Path(__file__).parents[1] / "rendering"))
 from made_videos import make_video  # noqa: E402
 
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, tmp_path):
+def avsctl(typed, monkeypatch, tmp_path):
     """Run a command in an empty folder; gives exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    signal.signal(signal.SIGTERM, terminate)
+    return typed
 
 
 @pytest.fixture

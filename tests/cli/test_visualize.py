@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 
@@ -11,29 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
-
 sys.path.append(str(Path(__file__).parents[1] / "rendering"))
 from made_videos import make_video  # noqa: E402
 
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, two_stage_workspace, tmp_path):
+def avsctl(typed, monkeypatch, two_stage_workspace, tmp_path):
     """Run a command on the two-stage workspace; gives exit code, stdout and stderr."""
     monkeypatch.setenv("AVSCTL_WORKSPACE", str(two_stage_workspace))
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    signal.signal(signal.SIGTERM, terminate)
+    return typed
 
 
 @pytest.fixture

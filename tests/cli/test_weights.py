@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import signal
-import sys
 import threading
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +15,6 @@ from click.shell_completion import ShellComplete
 from safetensors.torch import load_file
 
 from avsctl.cli import cli
-from avsctl.cli._console import run_guarded
 from avsctl.errors import AvsctlError
 from avsctl.stages.weights import fetch_weights, list_weights
 from avsctl_models.weights import hub
@@ -26,21 +23,11 @@ from avsctl_models.weights.released import FOLDER_VARIABLE, released
 
 
 @pytest.fixture
-def avsctl(monkeypatch, capfd, tmp_path):
+def avsctl(typed, monkeypatch, tmp_path):
     """Run avsctl with an empty folder of weights; gives exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "weights"))
-    terminate = signal.getsignal(signal.SIGTERM)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["avsctl", *map(str, words)])
-        code = run_guarded(cli)
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    yield run
-    signal.signal(signal.SIGTERM, terminate)
+    return typed
 
 
 @pytest.fixture
