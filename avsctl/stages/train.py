@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -237,6 +238,7 @@ def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> 
         folder.mkdir(parents=True, exist_ok=True)
         for name in FILES_OF_A_RUN:
             (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
         write_json(folder / "config.json", config.to_json())
         return folder
     run = Run(folder)

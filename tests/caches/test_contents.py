@@ -157,6 +157,14 @@ def test_maps_of_another_kind_are_refused(priors, shape, kind):
         PriorCache(priors)
 
 
+def test_a_file_of_countless_datasets_is_refused(audio):
+    with h5py.File(audio, "r+") as file:
+        for number in range(100):
+            file[f"more/{number}"] = 0
+    with pytest.raises(AvsctlError, match="more than 64 datasets"):
+        AudioCache(audio)
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "clips.h5")
     with pytest.raises(AvsctlError, match="is no file"):

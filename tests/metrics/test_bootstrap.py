@@ -50,6 +50,13 @@ def test_the_mean_over_any_choice_of_clips_is_the_score_of_these_clips():
         assert sums.mean(weights[None])[0] == pytest.approx(expected, abs=ROUNDING)
 
 
+def test_a_class_of_one_frame_counts_as_its_score_and_one_of_none_as_0():
+    scores, counts = np.array([[0.5, 0.8, 0], [0, 0.4, 0]]), np.array([[1, 2, 0], [0, 1, 0]])
+    sums = ClipSums((("v2", "a"), ("v2", "b")), scores, counts)
+    assert sums.mean(np.ones((1, 2)))[0] == pytest.approx((0.5 + 0.4 + 0) / 3, abs=ROUNDING)
+    assert sums.mean(np.array([[0.0, 2.0]]))[0] == pytest.approx((0 + 0.4 + 0) / 3, abs=ROUNDING)
+
+
 def test_the_interval_is_that_of_scoring_every_resample_anew():
     seeds = [(made_clips(seed, 0.8), made_clips(seed + 10, 0.6)) for seed in (1, 2)]
     count = len(seeds[0][0])
