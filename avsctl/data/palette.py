@@ -64,15 +64,17 @@ def colours_to_index(rgb: np.ndarray, n: int = len(CLASS_NAMES)) -> tuple[np.nda
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ValueError(f"colours_to_index: rgb must be (H, W, 3) uint8, got {rgb.shape} {rgb.dtype}")
     codes = _codes(rgb)
-    index = _index_of_code(n)[codes]
-    stray = np.count_nonzero((index == 0) & (codes != 0))  # only black is class 0
+    index = _index_of_code(n).take(codes)
+    stray = np.count_nonzero(codes) - np.count_nonzero(index)  # only black is class 0
     return index, int(stray)
 
 
 def _codes(rgb: np.ndarray) -> np.ndarray:
     """(..., 3) uint8 colours as 24-bit numbers."""
-    wide = rgb.astype(np.uint32)
-    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    wide = np.zeros((*rgb.shape[:-1], 4), np.uint8)
+    for channel in range(3):  # numpy copies one channel at a time four times faster than all three
+        wide[..., channel] = rgb[..., channel]
+    return wide.view("<u4")[..., 0]
 
 
 @lru_cache(maxsize=2)

@@ -23,7 +23,7 @@ from avsctl.metrics.binary import (
     max_f,
     mean_over_calls,
 )
-from avsctl.metrics.checks import as_mask
+from avsctl.metrics.checks import as_mask, as_target
 from avsctl.metrics.meanings import LEGACY_BATCHES
 from avsctl.metrics.on_disk import OnDisk
 from avsctl.metrics.semantic import (
@@ -356,9 +356,10 @@ def _score_binary(
     scores: np.ndarray | None,
     stepping_stones_scores: np.ndarray | None,
 ) -> _BinaryClip:
-    pred = as_mask(pred, "prediction")
+    pred, target = as_mask(pred, "prediction"), as_target(target)
     intersection, _ = frame_overlap(pred, target)
-    pixels = np.array([intersection.sum(), pred.sum(), np.sum(target, dtype=np.float64)], dtype=np.float64)
+    labelled = np.count_nonzero(target) if target.dtype == bool else target.sum(dtype=np.float64)
+    pixels = np.array([intersection.sum(), np.count_nonzero(pred), labelled], dtype=np.float64)
     curve, filled = clip_f_curve(pred if scores is None else scores, target)
     theirs = None if stepping_stones_scores is None else OnDisk(clip_f_curve(stepping_stones_scores, target)[0])
     return _BinaryClip(frame_iou(pred, target), marked_share(pred), pixels, OnDisk(curve), theirs, filled)

@@ -22,12 +22,30 @@ def as_mask(values: np.ndarray, what: str) -> np.ndarray:
     Raises: ValueError: If it holds anything but 0 and 1.
     """
     values = np.asarray(values)
-    if values.dtype == bool:
-        return values
+    if values.dtype == bool or _is_whole_mask(values):
+        return values.astype(bool, copy=False)
     mask = values == 1
     if not np.logical_or(mask, values == 0).all():
         raise ValueError(f"the {what} must hold only 0 and 1; it goes from {values.min()} to {values.max()}")
     return mask
+
+
+def as_target(values: np.ndarray) -> np.ndarray:
+    """Turn a target into booleans where it holds only 0 and 1, else into float32.
+
+    Raises: ValueError: If a value is NaN or outside [0, 1].
+    """
+    values = np.asarray(values)
+    if values.dtype == bool or _is_whole_mask(values):
+        return values.astype(bool, copy=False)
+    values = as_unit_floats(values, "target")
+    mask = values == 1
+    return mask if np.logical_or(mask, values == 0).all() else values
+
+
+def _is_whole_mask(values: np.ndarray) -> bool:
+    """Whether an array of integers holds only 0 and 1, at two passes over it."""
+    return values.dtype.kind in "iu" and values.size > 0 and values.min() >= 0 and values.max() <= 1
 
 
 def as_unit_floats(values: np.ndarray, what: str) -> np.ndarray:

@@ -51,6 +51,21 @@ def test_colours_outside_the_palette_become_background_and_are_counted():
     assert stray == 3
 
 
+@pytest.mark.parametrize("step", [1, 2])
+def test_indices_are_those_of_one_comparison_per_class(step):
+    rng = np.random.default_rng(3)
+    rgb = palette(80)[rng.integers(0, 80, (60, 90))]  # nine of the colours are of no class
+    rgb[rng.random((60, 90)) < 0.05] += 1
+    rgb = rgb[:, ::step]
+    expected, found = np.zeros(rgb.shape[:2], np.uint8), np.zeros(rgb.shape[:2], bool)
+    for j, colour in enumerate(palette(71)):
+        match = (rgb == colour).all(axis=2)
+        expected[match], found = j, found | match
+    index, stray = colours_to_index(rgb)
+    np.testing.assert_array_equal(index, expected)
+    assert stray == np.count_nonzero(~found) > 0
+
+
 def test_wrong_calls_raise_value_errors():
     with pytest.raises(ValueError, match="1 to 256"):
         palette(257)

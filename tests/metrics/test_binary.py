@@ -118,6 +118,13 @@ def test_the_histogram_curve_equals_the_loop_over_thresholds_exactly(fractional)
         assert f_curve(scores, target).tolist() == slow_curve(scores, target)
 
 
+def test_every_threshold_parts_the_floats_on_its_two_sides():
+    below, above = (np.nextafter(THRESHOLDS, np.float32(side)) for side in (0, 1))
+    scores = np.concatenate([THRESHOLDS, below, above, np.array([-0.0, 1e-45, 1e-38], np.float32)])[None]
+    target = np.arange(scores.size).reshape(scores.shape) % 3 == 0
+    assert f_curve(scores, target).tolist() == slow_curve(scores, target)
+
+
 def test_iou_equals_the_loop_over_pixels():
     rng = np.random.default_rng(4)
     pred, target = rng.random((3, 5, 7)) < 0.4, rng.random((3, 5, 7)) < 0.4
