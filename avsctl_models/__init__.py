@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # what type checkers and editors read; a test compares it wit
     from avsctl_models.avsegformer import AVSegFormer as AVSegFormer
     from avsctl_models.backbones import load_backbone_weights as load_backbone_weights
     from avsctl_models.contract import SegmentationModel as SegmentationModel
+    from avsctl_models.loss_counts import LossCounts as LossCounts
     from avsctl_models.losses import Criterion as Criterion, LossPoints as LossPoints
     from avsctl_models.outputs import (
         DenseOutput as DenseOutput,
@@ -43,6 +44,7 @@ _HOMES = {
     "AVSegFormer": "avsegformer",
     "Criterion": "losses",
     "DenseOutput": "outputs",
+    "LossCounts": "loss_counts",
     "LossPoints": "losses",
     "Output": "outputs",
     "SegmentationModel": "contract",

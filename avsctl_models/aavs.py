@@ -10,6 +10,7 @@ from avsctl_models.backbones import Backbone, build_backbone
 from avsctl_models.contract import SegmentationModel
 from avsctl_models.decoders import MaskedAttentionDecoder
 from avsctl_models.inputs import check_sound_and_prior
+from avsctl_models.loss_counts import LossCounts
 from avsctl_models.losses import Criterion
 from avsctl_models.outputs import SegmentationOutput
 from avsctl_models.pixel_decoders import DeformablePixelDecoder, FeaturePyramidPixelDecoder
@@ -124,12 +125,33 @@ class AAVS(SegmentationModel):
         return SegmentationOutput(classes, masks, auxiliary, size, trace if intermediates else None)
 
     def loss(
-        self, output: SegmentationOutput, labels: Tensor, labelled: Tensor, *, lengths: Sequence[int] | None = None
+        self,
+        output: SegmentationOutput,
+        labels: Tensor,
+        labelled: Tensor,
+        *,
+        lengths: Sequence[int] | None = None,
+        whole: LossCounts | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> dict[str, Tensor]:
         """Compute the loss of every prediction against the best matching targets, see `Criterion`."""
+        if whole is not None and whole.labelled and not labelled.any():
+            return {"loss": 0 * output.mask_logits.sum()}
         if not labelled.all():
             output, labels = output.select(labelled), labels[labelled]
-        return self.criterion()(output, targets_from_labels(labels, output.input_size))
+        targets, criterion = targets_from_labels(labels, output.input_size), self.criterion()
+        points = None
+        if seeds is not None:
+            clips = labelled.split(list(lengths or [len(labelled)]))
+            kept = [int(clip.sum()) for clip in clips]
+            points = criterion.draw_by_clip(output, targets, kept, seeds)
+        return criterion(output, targets, points=points, whole=whole)
+
+    def loss_counts(self, labels: Tensor, labelled: Tensor, size: tuple[int, int]) -> LossCounts:
+        """Count frames, and the masks to find in those with a label."""
+        targets = targets_from_labels(labels[labelled], size)
+        found, queries = [len(target.classes) for target in targets], len(self.queries.positions)
+        return LossCounts(len(labelled), len(found), sum(found), sum(min(count, queries) for count in found))
 
     def trainable_names(self, phase: int) -> list[str]:
         """Names of the parameters that the published recipe trains in a phase.

@@ -16,6 +16,7 @@ from avsctl_models.decoders import QueryGenerator, QueryLayer
 from avsctl_models.dense_losses import dice_loss, frame_mean, labelled_frames, pixel_loss
 from avsctl_models.heads import PixelHead
 from avsctl_models.inputs import check_image_size, check_sound_and_prior
+from avsctl_models.loss_counts import LossCounts
 from avsctl_models.outputs import DenseOutput
 from avsctl_models.pixel_decoders import MemoryPixelDecoder
 from avsctl_models.pixel_decoders.deformable import DeformableAttention
@@ -123,20 +124,27 @@ class AVSegFormer(SegmentationModel):
         return DenseOutput(logits, size, [fused], intermediates=trace if intermediates else None)
 
     def loss(
-        self, output: DenseOutput, labels: Tensor, labelled: Tensor, *, lengths: Sequence[int] | None = None
+        self,
+        output: DenseOutput,
+        labels: Tensor,
+        labelled: Tensor,
+        *,
+        lengths: Sequence[int] | None = None,
+        whole: LossCounts | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> dict[str, Tensor]:
         """Compute the published loss: of the logits, and of the mask features' mean channel as if it were "sounding".
 
         Returns: "loss", "loss_mask" and "loss_mix".
         """
         size = (output.logits.shape[-2], output.logits.shape[-1])
-        wanted = labelled_frames(labels, labelled, size)
+        wanted = labelled_frames(labels, labelled, size, whole)
         binary = dice_loss if self.mask_loss == "dice" else pixel_loss
         several = output.logits.shape[1] > 1
-        mask = frame_mean((pixel_loss if several else binary)(output.logits, wanted), labelled)
+        mask = frame_mean((pixel_loss if several else binary)(output.logits, wanted), labelled, whole)
         mean = output.maps[0].float().mean(1, keepdim=True)
         enlarged = F.interpolate(mean, size, mode="bilinear", align_corners=False)
-        mix = frame_mean((dice_loss if several else binary)(enlarged, wanted), labelled)
+        mix = frame_mean((dice_loss if several else binary)(enlarged, wanted), labelled, whole)
         return {"loss": mask + self.mix_loss_weight * mix, "loss_mask": mask.detach(), "loss_mix": mix.detach()}
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from avsctl_models.backbones import Backbone
 from avsctl_models.inputs import check_frames, check_sound_and_prior
+from avsctl_models.loss_counts import LossCounts
 from avsctl_models.outputs import Output
 
 
@@ -103,7 +104,14 @@ class SegmentationModel(nn.Module, ABC):
 
     @abstractmethod
     def loss(
-        self, output: Any, labels: Tensor, labelled: Tensor, *, lengths: Sequence[int] | None = None
+        self,
+        output: Any,
+        labels: Tensor,
+        labelled: Tensor,
+        *,
+        lengths: Sequence[int] | None = None,
+        whole: LossCounts | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> dict[str, Tensor]:
         """Compute the training loss of the frames that have a label.
 
@@ -112,9 +120,22 @@ class SegmentationModel(nn.Module, ABC):
             labels: (N, s, s) uint8 class indices, 255 for pixels that belong to nothing.
             labelled: (N,) bool, whether a frame has a label.
             lengths: Frames of each clip, N in all; None for one clip.
+            whole: Counts of the batch of which these frames are a part: the losses of all parts, and so their
+                gradients, then add up to those of the batch. None: the frames are all there is.
+            seeds: One for each clip, from which everything that the loss draws for its frames follows, whatever the
+                company; None draws from torch's own generator.
         Returns: "loss", to be minimised, and its parts.
-        Raises: ValueError: If no frame has a label.
+        Raises: ValueError: If no frame, of the whole, has a label.
         """
+
+    def loss_counts(self, labels: Tensor, labelled: Tensor, size: tuple[int, int]) -> LossCounts:
+        """Count what `loss` divides by.
+
+        Args:
+            labels: (N, s, s) and labelled: (N,), as `loss` takes them.
+            size: (H, W) of the frames.
+        """
+        return LossCounts(len(labelled), int(labelled.sum()))
 
     def trainable_names(self, phase: int) -> list[str]:
         """Names of the parameters that the published recipe trains in phase 1, all but the backbone's, or 2, all.

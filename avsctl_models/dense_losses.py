@@ -8,21 +8,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from avsctl_models.loss_counts import LossCounts
 from avsctl_models.targets import IGNORED, resize_labels
 
 DISTANCES = ("kl", "euclid", "cosine")
 POOLINGS = ("avg", "max")
 
 
-def labelled_frames(labels: Tensor, labelled: Tensor, size: tuple[int, int]) -> Tensor:
+def labelled_frames(labels: Tensor, labelled: Tensor, size: tuple[int, int], whole: LossCounts | None = None) -> Tensor:
     """Resize label maps to the logits' size, all `IGNORED` where a frame has no label.
 
     Args:
         labels: (N, s, s) class indices; labelled: (N,) bool.
+        whole: Counts of the batch of which the frames are a part.
     Returns: (N, *size) int64.
-    Raises: ValueError: If no frame has a label.
+    Raises: ValueError: If no frame, of the whole, has a label.
     """
-    if not labelled.any():
+    if not (labelled.any() if whole is None else whole.labelled):
         raise ValueError("none of the frames has a label; the loss needs at least one")
     resized = resize_labels(labels, size).long()
     return resized.masked_fill(~labelled[:, None, None], IGNORED)
@@ -61,9 +63,9 @@ def dice_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return (1 - shared / total) * known.flatten(1).any(1)
 
 
-def frame_mean(losses: Tensor, labelled: Tensor) -> Tensor:
-    """Mean of (N,) losses over the frames that have a label."""
-    return (losses * labelled).sum() / labelled.sum()
+def frame_mean(losses: Tensor, labelled: Tensor, whole: LossCounts | None = None) -> Tensor:
+    """Mean of (N,) losses over the frames that have a label; their sum over the number in the whole, if given."""
+    return (losses * labelled).sum() / (labelled.sum() if whole is None else whole.labelled)
 
 
 @dataclass(frozen=True)
@@ -95,35 +97,47 @@ class AudioMapLoss:
             if value not in known:
                 raise ValueError(f"the audio loss knows {', '.join(known)}, not {value!r}")
 
-    def __call__(self, logits: Tensor, maps: list[Tensor], sounds: list[Tensor], labelled: Tensor) -> Tensor:
+    def __call__(
+        self,
+        logits: Tensor,
+        maps: list[Tensor],
+        sounds: list[Tensor],
+        labelled: Tensor,
+        whole: LossCounts | None = None,
+    ) -> Tensor:
         """Compute the mean over levels.
 
         Args:
             logits: (N, K, H, W), or (N, 1, H, W) of a binary model, whose frames all count.
             maps: Levels (N, C, h, w); sounds: (N, C) of each level.
             labelled: (N,) bool; of a model of several classes only these frames count.
+            whole: Counts of the batch of which the frames are a part, whose loss is the sum over its parts; but
+                `closest` looks for frames in its part only.
         """
         pairs = zip(maps, sounds, strict=True)
-        return torch.stack([self._level(logits, m.float(), s.float(), labelled) for m, s in pairs]).mean()
+        return torch.stack([self._level(logits, m.float(), s.float(), labelled, whole) for m, s in pairs]).mean()
 
-    def _level(self, logits: Tensor, maps: Tensor, sound: Tensor, labelled: Tensor) -> Tensor:
+    def _level(self, logits: Tensor, maps: Tensor, sound: Tensor, labelled: Tensor, whole: LossCounts | None) -> Tensor:
+        def mean(losses: Tensor) -> Tensor:
+            if not binary:
+                return frame_mean(losses, labelled, whole)
+            return losses.mean() if whole is None else losses.sum() / whole.frames
+
         binary = logits.shape[1] == 1
         size = (maps.shape[-2], maps.shape[-1])
         seen = self._masked_mean(maps, self._mask(logits.float(), size))
         if self.distance == "cosine":
             alike = F.cosine_similarity(seen, sound, dim=1)
-            losses = -(alike.relu() + 1e-6).log()
-            return losses.mean() if binary else frame_mean(losses, labelled)
+            return mean(-(alike.relu() + 1e-6).log())
         if self.normalize:
             seen, sound = F.normalize(seen, dim=1), F.normalize(sound, dim=1)
         wanted = sound
         if self.closest and (binary or self.distance == "euclid"):
             wanted = seen[_most_alike(sound)]
         if self.distance == "euclid":
-            losses = F.pairwise_distance(seen, wanted)
-            return losses.mean() if binary else frame_mean(losses, labelled)
+            return mean(F.pairwise_distance(seen, wanted))
         losses = F.kl_div(seen.log_softmax(1), wanted.softmax(1), reduction="none").sum(1)
-        return losses.sum() if binary else frame_mean(losses, labelled)
+        return losses.sum() if binary else mean(losses)
 
     def _mask(self, logits: Tensor, size: tuple[int, int]) -> Tensor:
         """Where the sound's source is said to be, (N, 1, h, w) in [0, 1]."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from avsctl_models.loss_counts import LossCounts
 from avsctl_models.matcher import assign, matching_costs, sample_points
 from avsctl_models.outputs import SegmentationOutput
 from avsctl_models.targets import Target
@@ -26,6 +28,12 @@ class LossPoints:
     matcher: Tensor
     oversample: Tensor
     random: Tensor
+
+    @classmethod
+    def join(cls, clips: Sequence[LossPoints]) -> LossPoints:
+        """The points of all clips' frames and pairs, clip after clip."""
+        names = ("matcher", "oversample", "random")
+        return cls(*(torch.cat([getattr(clip, name) for clip in clips], 1) for name in names))
 
 
 class Criterion(nn.Module):
@@ -76,6 +84,7 @@ class Criterion(nn.Module):
         targets: list[Target],
         generator: torch.Generator | None = None,
         points: LossPoints | None = None,
+        whole: LossCounts | None = None,
     ) -> dict[str, Tensor]:
         """Compute the loss of N labelled frames.
 
@@ -84,6 +93,7 @@ class Criterion(nn.Module):
             targets: One per frame.
             generator: Source of the points, on any device; None is torch's own.
             points: Points to use instead of drawing them.
+            whole: Counts of the batch of which these frames are a part, whose loss is the sum over its parts.
         Returns: "loss", the weighted sum over all predictions, to be minimised; "loss_class", "loss_mask" and
             "loss_dice", its unweighted parts summed over predictions; "class_losses", "mask_losses" and
             "dice_losses" (L,) per prediction, first to last; "indices" (L, 3, M), see `assign`.
@@ -99,8 +109,9 @@ class Criterion(nn.Module):
             points = self.draw(len(predictions), counts, output, generator)
 
         indices = self._match(predictions, classes, masks, counts, points.matcher)
-        class_losses = self._class_losses(predictions, classes, indices)
-        mask_losses, dice_losses = self._mask_losses(predictions, masks, indices, points, max(sum(counts), 1))
+        class_losses = self._class_losses(predictions, classes, indices, whole)
+        count = sum(counts) if whole is None else whole.targets
+        mask_losses, dice_losses = self._mask_losses(predictions, masks, indices, points, max(count, 1))
         parts = (class_losses, mask_losses, dice_losses)
         by_class, by_mask, by_dice = (weight * part.sum() for weight, part in zip(self.weights, parts, strict=True))
         names = ("class", "mask", "dice")
@@ -110,6 +121,23 @@ class Criterion(nn.Module):
             **{f"{name}_losses": part.detach() for name, part in zip(names, parts, strict=True)},
             "indices": indices,
         }
+
+    def draw_by_clip(
+        self, output: SegmentationOutput, targets: list[Target], frames: Sequence[int], seeds: Sequence[int]
+    ) -> LossPoints:
+        """Draw the points of every clip from a seed of its own.
+
+        Args:
+            targets: One per frame of `output`; frames: of each clip, whose frames lie together.
+        """
+        counts = [len(target.classes) for target in targets]
+        source = torch.Generator(output.mask_logits.device)
+        clips, start = [], 0
+        for length, seed in zip(frames, seeds, strict=True):
+            own = counts[start : start + length]
+            start += length
+            clips.append(self.draw(1 + len(output.auxiliary), own, output, source.manual_seed(seed)))
+        return LossPoints.join(clips)
 
     def draw(
         self,
@@ -150,7 +178,13 @@ class Criterion(nn.Module):
             costs.append(matching_costs(class_logits, values, wanted[:, :, i], classes, **self.costs))
         return assign(torch.stack(costs), counts).to(masks.device)
 
-    def _class_losses(self, predictions: list[tuple[Tensor, Tensor]], classes: Tensor, indices: Tensor) -> Tensor:
+    def _class_losses(
+        self,
+        predictions: list[tuple[Tensor, Tensor]],
+        classes: Tensor,
+        indices: Tensor,
+        whole: LossCounts | None,
+    ) -> Tensor:
         logits = torch.stack([class_logits for class_logits, _ in predictions]).float()  # (L, N, Q, K+1)
         wanted = torch.full(logits.shape[:3], self.num_classes, device=logits.device)
         frame, query, target = indices.unbind(1)
@@ -158,7 +192,10 @@ class Criterion(nn.Module):
         wanted[layer, frame, query] = classes[frame, target]
         weight = self.empty_weight[wanted]
         losses = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), reduction="none").view_as(weight)
-        return (losses * weight).sum((1, 2)) / weight.sum((1, 2))
+        if whole is None:
+            return (losses * weight).sum((1, 2)) / weight.sum((1, 2))
+        unmatched = whole.labelled * logits.shape[2] - whole.matched
+        return (losses * weight).sum((1, 2)) / (whole.matched + unmatched * self.empty_weight[-1])
 
     def _mask_losses(
         self,

@@ -14,6 +14,7 @@ from avsctl_models.contract import SegmentationModel
 from avsctl_models.dense_losses import AudioMapLoss, frame_mean, labelled_frames, pixel_loss
 from avsctl_models.heads import PixelHead
 from avsctl_models.inputs import check_image_size, check_sound_and_prior
+from avsctl_models.loss_counts import LossCounts
 from avsctl_models.outputs import DenseOutput
 from avsctl_models.pixel_decoders import DilatedProjection, ResidualPyramid
 from avsctl_models.presets import class_count, resolved_settings
@@ -125,7 +126,14 @@ class TPAVI(SegmentationModel):
         return among_pixels if self.kind == "vv" else (among_pixels + block(maps, means, sound)) / 2
 
     def loss(
-        self, output: DenseOutput, labels: Tensor, labelled: Tensor, *, lengths: Sequence[int] | None = None
+        self,
+        output: DenseOutput,
+        labels: Tensor,
+        labelled: Tensor,
+        *,
+        lengths: Sequence[int] | None = None,
+        whole: LossCounts | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> dict[str, Tensor]:
         """Compute the published loss: cross-entropy of labelled frames, and the audio loss if there is one.
 
@@ -133,11 +141,11 @@ class TPAVI(SegmentationModel):
         Returns: "loss", "loss_mask" and, with an audio loss, "loss_audio".
         """
         size = (output.logits.shape[-2], output.logits.shape[-1])
-        wanted = labelled_frames(labels, labelled, size)
-        mask = frame_mean(pixel_loss(output.logits, wanted), labelled)
+        wanted = labelled_frames(labels, labelled, size, whole)
+        mask = frame_mean(pixel_loss(output.logits, wanted), labelled, whole)
         if self.audio_loss is None:
             return {"loss": mask, "loss_mask": mask.detach()}
-        audio = self.audio_loss(output.logits, output.maps, output.sounds, labelled)
+        audio = self.audio_loss(output.logits, output.maps, output.sounds, labelled, whole)
         total = mask + self.audio_loss_weight * audio
         return {"loss": total, "loss_mask": mask.detach(), "loss_audio": audio.detach()}
 
