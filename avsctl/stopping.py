@@ -37,10 +37,18 @@ class _Request:
 
     signum: int | None = None
     items_in_hand = 0
+    agreed: int | None = None
+    of_several = waits = False
+    """Whether this process is one of several, and whether it stops only when all have agreed to."""
 
 
 def stop_requested() -> int | None:
     """The signal that asked to stop, None if none did."""
+    return _Request.agreed if _Request.waits else _Request.signum
+
+
+def received_signal() -> int | None:
+    """The signal that came to this process, whether or not it stops for it."""
     return _Request.signum
 
 
@@ -49,8 +57,42 @@ def stop_here() -> None:
 
     Raises: Stopped: If a signal came.
     """
-    if _Request.signum is not None:
-        raise Stopped(_Request.signum)
+    signum = stop_requested()
+    if signum is not None:
+        raise Stopped(signum)
+
+
+def agree_to_stop(signum: int) -> None:
+    """Let this process stop for a signal that came to any of several; all call this at the same place.
+
+    Raises: Stopped: If nothing is in hand.
+    """
+    _Request.agreed = signum
+    if not _Request.items_in_hand:
+        raise Stopped(signum)
+
+
+@contextmanager
+def one_of_several() -> Iterator[None]:
+    """Stop only where all processes of the command agree to, and don't mind a second signal: torchrun ends who lingers.
+
+    Without that, those that a signal reaches later would wait for those that it reached before.
+    """
+    _Request.of_several = _Request.waits = True
+    try:
+        yield
+    finally:
+        _Request.of_several = _Request.waits = False
+
+
+@contextmanager
+def stopping_alone() -> Iterator[None]:
+    """Inside the block, work that no other process waits for, stop as a single process does."""
+    before, _Request.waits = _Request.waits, False
+    try:
+        yield
+    finally:
+        _Request.waits = before
 
 
 @contextmanager
@@ -76,12 +118,14 @@ def stopping_on_signals(announce: Callable[[], None] = lambda: None) -> Iterator
     def ask(signum: int, frame: FrameType | None) -> None:
         again = _Request.signum is not None
         _Request.signum = signum
-        if again or not _Request.items_in_hand:
+        at_once = not _Request.items_in_hand or (again and not _Request.of_several)
+        if at_once and not _Request.waits:
             raise Stopped(signum)
-        announce()
+        if not again:
+            announce()
 
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    _Request.signum, _Request.items_in_hand = None, 0
+    _Request.signum, _Request.agreed, _Request.items_in_hand = None, None, 0
     try:
         for signum, handler in before.items():
             if handler is not signal.SIG_IGN:
@@ -90,7 +134,7 @@ def stopping_on_signals(announce: Callable[[], None] = lambda: None) -> Iterator
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-        _Request.signum, _Request.items_in_hand = None, 0
+        _Request.signum, _Request.agreed, _Request.items_in_hand = None, None, 0
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from numpy.lib.npyio import NpzFile
 from avsctl.caches.files import hash_of, whole_file
 from avsctl.caches.locks import sole_writer
 from avsctl.caches.space import check_space
+from avsctl.distributed import held_by_main, on_main
 from avsctl.errors import AvsctlError
 
 
@@ -39,6 +40,9 @@ def making(
 ) -> Iterator[Shards]:
     """Give the shards of a cache to its only writer, and remove them when the block ends without an error.
 
+    Where several processes of a command make it together, the main one is the writer and removes them; each may write
+    shards of its own.
+
     Args:
         item_bytes: about what one item takes in a shard, rather less than more.
         final_share: size of the finished cache in that of all its shards.
@@ -46,12 +50,16 @@ def making(
         wait: for another process that is making it, instead of refusing; look then whether it is there.
     Raises: AvsctlError: If another process is making the cache, or it would not fit on the disk.
     """
-    with sole_writer(target, also=also, wait=wait):
-        shards = Shards(target, plan, items, per_shard)
+    shards = Shards(target, plan, items, per_shard)
+
+    def check() -> None:
         missing = sum(len(shards.range(shard)) for shard in shards.missing())
         check_space(target.parent, int(item_bytes * (missing + final_share * items)), f"{target.name}")
+
+    with held_by_main(sole_writer(target, also=also, wait=wait)):
+        on_main(check)
         yield shards
-        shutil.rmtree(shards.home, ignore_errors=True)
+        on_main(lambda: shutil.rmtree(shards.home, ignore_errors=True))
 
 
 def remove_leftovers(target: Path) -> None:

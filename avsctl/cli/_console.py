@@ -7,7 +7,9 @@ import logging
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import click
@@ -16,6 +18,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from avsctl.caches.names import visible
+from avsctl.distributed import launched, program, speaks
 from avsctl.errors import AvsctlError
 from avsctl.stopping import Stopped, finishing_items, stop_here, stop_requested, stopping_on_signals
 
@@ -87,8 +90,14 @@ class _PlainHandler(logging.Handler):
 def run_guarded(command: click.Command) -> int:
     """Run a command and return the exit code: 0 done, 1 failed, 2 wrong use or bad input, 130/143 stopped."""
     debug = bool(os.environ.get("AVSCTL_DEBUG")) or "--debug" in sys.argv
+    if not speaks():
+        return _run_silently(command, debug)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name need not be text
+    return _run(command, debug)
+
+
+def _run(command: click.Command, debug: bool) -> int:
     try:
         with stopping_on_signals(announce=_announce_stop):
             code = command.main(standalone_mode=False, prog_name="avsctl") or 0
@@ -122,15 +131,28 @@ def run_guarded(command: click.Command) -> int:
         return _report(error)
 
 
+def _run_silently(command: click.Command, debug: bool) -> int:
+    """Run a command beside a main process that says what there is to say; tracebacks are shown with --debug."""
+    code = 1
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        try:
+            code = _run(command, debug)
+        except Exception:
+            print(traceback.format_exc(), file=sys.__stderr__)
+    return code
+
+
 def _announce_stop() -> None:
-    err.print("stopping after what is in hand; once more stops at once", markup=False)
+    at_once = "" if launched() else "; once more stops at once"
+    err.print(f"stopping after what is in hand{at_once}", markup=False)
 
 
 def _continuing_command() -> str:
     """This command again; only a training would begin anew with --overwrite, everything else goes on with it."""
     words = sys.argv[1:]
     training = bool(words) and words[0].startswith("train-")
-    return shlex.join(["avsctl", *(word for word in words if not (training and word == "--overwrite"))])
+    kept = (word for word in words if not (training and word == "--overwrite"))
+    return f"{program()} {shlex.join(kept)}"
 
 
 def _report(error: Exception) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from click.shell_completion import CompletionItem
 from avsctl.caches.clips import SPLITS, SUBSETS
 from avsctl.cli._config import read_config
 from avsctl.cli._console import set_up_logging
+from avsctl.distributed import joined, launched
 from avsctl.errors import AvsctlError
 from avsctl.limits import MAX_PIXELS, PIXELS_VARIABLE
 from avsctl.workspace import Workspace
@@ -55,12 +57,22 @@ class WeightsFile(click.ParamType):
 WEIGHTS = WeightsFile()
 
 
-def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a subcommand with the options that all share; its function gets `workspace: Workspace`."""
+def command(name: str, *, spreads: bool = False, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a subcommand with the options that all share; its function gets `workspace: Workspace`.
+
+    Args:
+        spreads: whether several processes that torchrun started share its work.
+    """
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        made = click.command(name, **settings)(_shared(output_options(function)))
-        return made
+        @functools.wraps(function)
+        def run(*given: Any, **named: Any) -> Any:
+            if launched() and not spreads:
+                raise AvsctlError(f"'avsctl {name}' is not for several processes. Run it without torchrun.")
+            with joined():
+                return function(*given, **named)
+
+        return click.command(name, **settings)(_shared(output_options(run)))
 
     return decorate
 

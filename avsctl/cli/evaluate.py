@@ -68,7 +68,7 @@ def _explain(ctx: click.Context, option: click.Parameter, value: bool) -> None:
     ctx.exit()
 
 
-@command("evaluate")
+@command("evaluate", spreads=True)
 @split_option()
 @subset_option(help="Which subset's clips to score.")
 @click.option(

@@ -28,7 +28,7 @@ from avsctl.errors import AvsctlError
 from avsctl.workspace import Run, Workspace
 
 
-@command("predict-priors")
+@command("predict-priors", spreads=True)
 @click.option(
     "--run", metavar="NAME|DIR", help="One stage-1 run for all clips. [default: each subset's, else one trained on all]"
 )

@@ -11,7 +11,7 @@ from avsctl.cli._training import run_training, training_options
 from avsctl.workspace import Workspace
 
 
-@command("train-avs")
+@command("train-avs", spreads=True)
 @training_options
 @click.option(
     "--binary-labels", type=click.Choice(["bilinear", "nearest"]), default="bilinear", show_default=True,

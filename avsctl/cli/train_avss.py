@@ -11,7 +11,7 @@ from avsctl.cli._training import run_training, training_options
 from avsctl.workspace import Workspace
 
 
-@command("train-avss")
+@command("train-avss", spreads=True)
 @training_options
 @click.option(
     "--prior", default="oracle", show_default=True, metavar="oracle|predicted|low|high|none|FILE",

@@ -7,8 +7,9 @@ anything is summed in float64, so results are equal to the last bit however the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -80,6 +81,14 @@ class _Clips(Generic[Clip]):
     def merge(self, other: _Clips[Clip]) -> None:
         self.check_new(other._clips)
         self._clips.update(other._clips)
+
+    def split(self, size: int) -> Iterator[_Clips[Clip]]:
+        """The same clips, at most `size` together."""
+        items = iter(self._clips.items())
+        while some := dict(islice(items, size)):
+            part: _Clips[Clip] = _Clips()
+            part._clips = some
+            yield part
 
     def subsets(self) -> list[str]:
         return sorted({subset for subset, _ in self._clips})
@@ -162,6 +171,17 @@ class BinaryScores:
         Raises: ValueError: If a clip is in both; nothing is taken over then.
         """
         self._clips.merge(other._clips)
+
+    def like(self) -> BinaryScores:
+        """An empty accumulator of the same kind."""
+        return BinaryScores()
+
+    def split(self, size: int) -> Iterator[BinaryScores]:
+        """The same clips in accumulators of at most `size`, which can be merged again."""
+        for clips in self._clips.split(size):
+            part = BinaryScores()
+            part._clips = clips
+            yield part
 
     def result(self) -> dict[str, dict]:
         """Return `{"all": scores, "subsets": {subset: scores}}`, scores being names to plain numbers.
@@ -261,6 +281,17 @@ class SemanticScores:
             raise ValueError(f"cannot merge scores of {other.num_classes} classes into {self.num_classes}")
         self._clips.merge(other._clips)
         self._avs.merge(other._avs)
+
+    def like(self) -> SemanticScores:
+        """An empty accumulator of the same kind."""
+        return SemanticScores(self.num_classes)
+
+    def split(self, size: int) -> Iterator[SemanticScores]:
+        """The same clips in accumulators of at most `size`, which can be merged again."""
+        for clips, avs in zip(self._clips.split(size), self._avs.split(size), strict=True):
+            part = SemanticScores(self.num_classes)
+            part._clips, part._avs = clips, avs
+            yield part
 
     def result(self) -> dict[str, dict]:
         """Return `{"all": scores, "subsets": {subset: scores}}`, scores being names to plain numbers.

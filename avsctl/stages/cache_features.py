@@ -17,6 +17,7 @@ from avsctl.caches.shards import Shards, making, remove_leftovers
 from avsctl.caches.space import readable_bytes
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import Batch, ClipSamples, loader
+from avsctl.distributed import on_main, own_turns, together
 from avsctl.errors import AvsctlError
 from avsctl.inference import FRAMES_AT_ONCE
 from avsctl.progress import Track
@@ -84,12 +85,17 @@ def _features(
     path = workspace.features(f"{config.subset}-{split}-{hash_of(json.dumps(options, sort_keys=True))}")
     inputs = {"clips": samples.clips.fingerprint}
     plan = {**options, **inputs}
-    found = _find(path, plan)
-    if found is not None:
-        log.info("features of %s frames: %s", split, path)
-        remove_leftovers(path)
-        return found
-    return FeatureCache(_compute(path, plan, options, inputs, model, samples, workers, track))
+    if not on_main(lambda: _is_there(path, plan, split)):
+        _compute(path, plan, options, inputs, model, samples, workers, track)
+    return FeatureCache(path)
+
+
+def _is_there(path: Path, plan: Mapping[str, object], split: str) -> bool:
+    if _find(path, plan) is None:
+        return False
+    log.info("features of %s frames: %s", split, path)
+    remove_leftovers(path)
+    return True
 
 
 def _find(path: Path, plan: Mapping[str, object]) -> FeatureCache | None:
@@ -116,7 +122,7 @@ def _compute(
     samples: ClipSamples,
     workers: int,
     track: Track,
-) -> Path:
+) -> None:
     clips = samples.clips
     kept = [
         np.flatnonzero(clips.labelled(clip)) if options["frames"] == "labelled" else np.arange(clips.frame_count(clip))
@@ -130,21 +136,28 @@ def _compute(
         clips, samples.audio, samples.indices, task="avs", image_size=samples.image_size, frames=str(options["frames"])
     )
     with making(path, plan, len(kept), CLIPS_PER_SHARD, item_bytes=rows * row_bytes / len(kept), wait=True) as shards:
-        if _find(path, plan) is not None:
-            return path  # another training, which was waited for, has made it
-        missing = shards.missing()
+        if on_main(lambda: _find(path, plan) is not None):
+            return  # another training, which was waited for, has made it
+        missing = own_turns(on_main(shards.missing))
         reading = loader(plain, [list(shards.range(shard)) for shard in missing], workers)
-        for shard, batch in zip(missing, track(reading, "features", len(missing)), strict=False):
-            _write_shard(shards, shard, batch, model, list(shapes), str(options["precision"]))
-        return assemble_features(
-            path,
-            shards.read(),
-            uids=[clips.uids[clip] for clip in samples.indices],
-            frames=[[int(frame) for frame in frames] for frames in kept],
-            shapes=shapes,
-            inputs=inputs,
-            options=options,
-        )
+
+        def write() -> None:
+            for shard, batch in zip(missing, track(reading, "features", len(missing)), strict=False):
+                _write_shard(shards, shard, batch, model, list(shapes), str(options["precision"]))
+
+        def assemble() -> None:
+            assemble_features(
+                path,
+                shards.read(),
+                uids=[clips.uids[clip] for clip in samples.indices],
+                frames=[[int(frame) for frame in frames] for frames in kept],
+                shapes=shapes,
+                inputs=inputs,
+                options=options,
+            )
+
+        together(write)
+        on_main(assemble)
 
 
 @torch.inference_mode()

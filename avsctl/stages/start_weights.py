@@ -10,6 +10,7 @@ from pathlib import Path
 from avsctl.caches.files import write_json
 from avsctl.configs import TrainConfig
 from avsctl.data.palette import CLASS_NAMES
+from avsctl.distributed import on_main
 from avsctl.workspace import Run
 from avsctl_models.contract import SegmentationModel
 from avsctl_models.weights.importing import initialise
@@ -50,7 +51,8 @@ def start_from(model: SegmentationModel, config: TrainConfig, classes: Sequence[
         )  # fmt: skip
     if folder is not None:
         content = {"source": str(config.init_from), "taken": report.matched, "new": new, "unused": report.unused}
-        write_json(folder / "start.json", {**content, "class_rows": asdict(rows) if rows else None})
+        whole = {**content, "class_rows": asdict(rows) if rows else None}
+        on_main(lambda: write_json(folder / "start.json", whole))
     return report
 
 

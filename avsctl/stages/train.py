@@ -22,6 +22,7 @@ from avsctl.caches.locks import sole_writer
 from avsctl.caches.space import check_space
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import ClipSamples, PriorSource, loader
+from avsctl.distributed import held_by_main, is_main, on_main, own_turns, together
 from avsctl.errors import AvsctlError
 from avsctl.inference import decided_classes
 from avsctl.metrics import BinaryScores, SemanticScores
@@ -30,7 +31,7 @@ from avsctl.rendering.curves import draw_curves
 from avsctl.stages.cache_features import use_features
 from avsctl.stages.evaluation_clips import clips_to_learn_from
 from avsctl.stages.inputs import find_prior
-from avsctl.stages.scoring import add_clips, groups
+from avsctl.stages.scoring import add_clips, groups, of_all_processes
 from avsctl.stages.start_weights import start_from
 from avsctl.training.checkpoint import checkpoint_bytes
 from avsctl.training.devices import choose_device, derive_seed
@@ -71,7 +72,7 @@ def train(
     logs: Sequence[str] = (),
     track: Track = silent,
 ) -> Path:
-    """Train one model and keep its best epoch.
+    """Train one model and keep its best epoch; inside `distributed.joined()`, with all processes of the group.
 
     Args:
         resume: insist on continuing a run that is there; an unfinished one is continued anyway, with exactly the
@@ -89,8 +90,8 @@ def train(
     chosen = clips_to_learn_from(clips, config.subset)
     prior = training_prior(workspace, config, clips)
     folder = workspace.run_folder(config.task, config.run_name)
-    with sole_writer(folder):
-        if _claim(folder, config, resume, overwrite) is not None:
+    with held_by_main(sole_writer(folder)):
+        if on_main(lambda: _claim(folder, config, resume, overwrite)) is not None:
             model = build_model(config, clips, audio, folder).to(target)
             check_space(folder, checkpoint_bytes(model), f"The run {folder.name}")
             samples = _samples(model, config, clips, audio, prior, chosen)
@@ -103,13 +104,13 @@ def train(
                 folder,
                 validate=lambda current: validate(current, samples["val"], config, workers),
                 commit=lambda position: _write_record(folder, record, config, position, time.time() - started),
-                run_log=RunLog(folder, tensorboard="tensorboard" in logs),
+                run_log=RunLog(folder, tensorboard="tensorboard" in logs, writes=is_main()),
                 begin_phase=lambda frozen: use_features(workspace, config, model, samples, frozen, workers, track),
                 workers=workers,
                 checkpoint_minutes=checkpoint_minutes,
                 track=track,
             )
-            trainer.run(resume=trainer.last.exists())
+            trainer.run(resume=on_main(trainer.last.exists))
     return folder
 
 
@@ -213,8 +214,21 @@ def training_prior(workspace: Workspace, config: TrainConfig, clips: ClipCache) 
 
 def validate(model: SegmentationModel, samples: ClipSamples, config: TrainConfig, workers: int) -> dict[str, float]:
     """Scores on the validation clips: mIoU and F-score as AVSBench computes them."""
+    # Whole groups, since the company that a clip has in the network could change a last bit.
+    own = together(lambda: _score(model, samples, own_turns(groups(len(samples), CLIPS_AT_ONCE)), config, workers))
+    scores = of_all_processes(own)
+    result = scores.result()["all"]
+    return {name: result[name] for name in ("miou", "f_score")}
+
+
+def _score(
+    model: SegmentationModel,
+    samples: ClipSamples,
+    batches: Sequence[Sequence[int]],
+    config: TrainConfig,
+    workers: int,
+) -> BinaryScores | SemanticScores:
     scores = BinaryScores() if config.task == "avs" else SemanticScores(model.num_classes)
-    batches = groups(len(samples), CLIPS_AT_ONCE)
     for part, batch in zip(batches, loader(samples, batches, workers), strict=True):
         decided = decided_classes(
             model,
@@ -226,8 +240,7 @@ def validate(model: SegmentationModel, samples: ClipSamples, config: TrainConfig
             precision=config.precision,
         )
         add_clips(scores, batch, decided, first=part[0])
-    result = scores.result()["all"]
-    return {name: result[name] for name in ("miou", "f_score")}
+    return scores
 
 
 def _claim(folder: Path, config: TrainConfig, resume: bool, overwrite: bool) -> Path | None:

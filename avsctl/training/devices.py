@@ -7,14 +7,21 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from avsctl.caches.files import hash_of
+from avsctl.distributed import launched, local_rank
 from avsctl.errors import AvsctlError
 
 
 def choose_device(name: str) -> torch.device:
     """The named device; `auto` takes CUDA, then Apple's MPS, then the CPU.
 
+    Of several processes that torchrun started, each takes the GPU of its number.
+
     Raises: AvsctlError: If it is not here.
     """
+    if launched() and name.startswith("cuda:"):
+        raise AvsctlError(f"--device {name} is one GPU for several processes. Use --device cuda: each takes its own.")
+    if launched() and torch.cuda.is_available() and name in ("auto", "cuda"):
+        return _own_gpu()
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -26,6 +33,14 @@ def choose_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise AvsctlError(f"--device {name} can't be used here ({reason}). Use --device cpu, or auto.") from None
     return device
+
+
+def _own_gpu() -> torch.device:
+    number, count = local_rank(), torch.cuda.device_count()
+    if number >= count:
+        raise AvsctlError(f"There are {count} GPUs here and more processes. Use torchrun --nproc-per-node {count}.")
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from torch import nn
 
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import Batch, ClipSamples, loader
+from avsctl.distributed import on_main, own_part
 from avsctl.errors import AvsctlError
-from avsctl.inference import run_model
 from avsctl.progress import Track, silent
 from avsctl.stopping import Stopped, stop_requested
 from avsctl.training.checkpoint import read_position, restore_checkpoint, save_checkpoint
-from avsctl.training.devices import autocast, derive_seed
+from avsctl.training.devices import derive_seed
 from avsctl.training.run_log import RunLog
 from avsctl.training.schedule import (
     backbone_is_frozen,
@@ -32,8 +31,8 @@ from avsctl.training.schedule import (
     set_phase,
     set_training_mode,
 )
+from avsctl.training.step import Gradients
 from avsctl_models import SegmentationModel, save_model
-from avsctl_models.matcher import NotFiniteError
 from avsctl_models.registry import load_strictly
 
 log = logging.getLogger(__name__)
@@ -82,7 +81,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 class Trainer:
-    """Trains one model on one machine.
+    """Trains one model, in one process or in each of several that learn together.
 
     Args:
         model: on its device; `samples` what it is trained on.
@@ -122,6 +121,7 @@ class Trainer:
         self.track = track
         self.device = next(model.parameters()).device
         self.position = Position()
+        self._saved_at = 0.0
         self._optimizer: torch.optim.Optimizer | None = None
 
     @property
@@ -149,7 +149,7 @@ class Trainer:
         if resume:
             self._restore()
         # The record may be older than the checkpoint: a kill can come between the two.
-        self.commit(self.position)
+        on_main(lambda: self.commit(self.position))
         self.run_log.begin(self.position.epoch, self.position.step)
         while self.position.epoch < self.config.epochs:
             self._enter_phase(phase_of(self.position.epoch, self.config))
@@ -167,7 +167,7 @@ class Trainer:
     def _enter_phase(self, phase: int) -> None:
         if self.position.phase == phase:
             return
-        if phase == 2 and self.config.schedule == "two-phase" and self.best.exists():
+        if phase == 2 and self.config.schedule == "two-phase" and on_main(self.best.exists):
             # Phase 2 goes on from the best epoch of phase 1.
             load_strictly(self.model, load_file(self.best), source=str(self.best))
         torch.manual_seed(derive_seed(self.config.seed, "phase", phase))
@@ -185,63 +185,49 @@ class Trainer:
         self.samples.epoch = position.epoch
         batches = epoch_batches(len(self.samples), config, position.epoch, config.seed)
         total = len(batches) * config.epochs
-        saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
         title = f"epoch {position.epoch + 1}/{config.epochs}"
-        reading = loader(self.samples, batches[position.step :], self.workers)
-        for batch in self.track(reading, title, len(batches) - position.step):
+        for batch in self.track(self._read(batches[position.step :]), title, len(batches) - position.step):
             number = position.epoch * len(batches) + position.step
             rate = learning_rate(number, total, position.phase, config)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            # Seeding every step makes a resumed run draw what an uninterrupted one does.
-            torch.manual_seed(derive_seed(config.seed, position.epoch, position.step))
             values = self._step(batch)
             position.loss_sum += values.get("loss", 0.0)
             position.step += 1
             self.run_log.step(position.epoch + 1, position.step, number + 1, {**values, "lr": rate})
-            if stop_requested() is not None or time.monotonic() - saved_at > self.checkpoint_seconds:
+            due = on_main(self._checkpoint_is_due)
+            if due or stop_requested() is not None:
                 self._save()
-                saved_at = time.monotonic()
+                self._saved_at = time.monotonic()
 
-    def _step(self, batch: Batch) -> dict[str, Any]:
-        """Learn from a batch; the loss and its parts, or what was skipped."""
-        if self._nothing_sounds(batch):
+    def _checkpoint_is_due(self) -> bool:
+        return time.monotonic() - self._saved_at > self.checkpoint_seconds
+
+    def _read(self, batches: Sequence[Sequence[int]]) -> Iterator[Batch | None]:
+        """This process's clips of every batch, None where it has none."""
+        shares = [own_part(batch) for batch in batches]
+        reading = loader(self.samples, [share for share in shares if share], self.workers)
+        yield from (next(reading) if share else None for share in shares)
+
+    def _step(self, batch: Batch | None) -> dict[str, Any]:
+        """Learn from a batch, of which this is this process's part; the loss and its parts, or what was skipped."""
+        position = self.position
+        gradients = Gradients(self.model, self.optimizer, self.config, (position.epoch, position.step))
+        found = gradients.compute(batch)
+        if found.values and not math.isfinite(found.values["loss"]):
+            return self._skip(found.values["loss"], found.uids)
+        if not found.values:
             return {"loss": 0.0}
-        self.optimizer.zero_grad(set_to_none=True)
-        values: dict[str, float] = defaultdict(float)
-        labelled = int(batch.labelled.sum())
-        for part in batch.split(self.config.accumulate):
-            if not part.labelled.any():
-                continue
-            losses = self._losses(part)
-            share = int(part.labelled.sum()) / labelled
-            for name, value in losses.items():
-                if name.startswith("loss"):
-                    values[name] += share * float(value.detach())
-            if not math.isfinite(values["loss"]):
-                return self._skip(values["loss"], batch)
-            (share * losses["loss"]).backward()
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
-        return dict(values)
+        return found.values
 
-    def _losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """`loss`, its parts under `loss_…`, and whatever else the model says of it."""
-        with autocast(self.device, self.config.precision):
-            output = run_model(
-                self.model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, features=batch.features
-            )
-        labels, labelled = batch.labels.to(self.device), batch.labelled.to(self.device)
-        try:
-            return self.model.loss(output, labels, labelled, lengths=batch.lengths)
-        except NotFiniteError:  # the matcher needs numbers before there is a loss
-            return {"loss": torch.full((), math.nan)}
-
-    def _skip(self, value: float, batch: Batch) -> dict[str, Any]:
+    def _skip(self, value: float, uids: Sequence[str]) -> dict[str, Any]:
         """Leave a step out whose loss is no number, if some more may be."""
         position, allowed = self.position, self.config.skip_nonfinite
-        where = f"at epoch {position.epoch + 1}, step {position.step + 1} (clips {', '.join(batch.uids)})"
+        where = f"at epoch {position.epoch + 1}, step {position.step + 1} (clips {', '.join(uids)})"
         if position.skipped >= allowed:
             after = f" after {allowed} that were skipped" if allowed else ""
             raise AvsctlError(
@@ -250,12 +236,7 @@ class Trainer:
             )
         position.skipped += 1
         log.warning("the loss became %s %s: step left out, %d of %d", value, where, position.skipped, allowed)
-        return {"skipped": batch.uids}
-
-    def _nothing_sounds(self, batch: Batch) -> bool:
-        """The released stage 1 skips an MS3 clip in which nothing sounds in any frame."""
-        skips = self.config.task == "avs" and self.config.schedule == "two-phase" and set(batch.subsets) == {"ms3"}
-        return skips and not ((batch.labels > 0) & (batch.labels < 255)).any()
+        return {"skipped": list(uids)}
 
     def _finish_epoch(self) -> None:
         position = self.position
@@ -272,7 +253,7 @@ class Trainer:
         self.run_log.epoch(entry)
         if scores and scores["miou"] > position.best_score:
             position.best_score, position.best_epoch = scores["miou"], epoch
-            save_model(self.model, self.best)
+            on_main(lambda: save_model(self.model, self.best))
         log.info(
             "epoch %d/%d: loss %.3f%s%s",
             epoch, self.config.epochs, entry["loss"],
@@ -282,7 +263,7 @@ class Trainer:
         position.epoch += 1
         position.step, position.loss_sum = 0, 0.0
         self._save()
-        self.commit(position)
+        on_main(lambda: self.commit(position))
 
     def _is_validated(self, epoch: int) -> bool:
         """Every so many epochs, and always the last of all and of a phase, from whose best the next goes on."""
@@ -290,4 +271,4 @@ class Trainer:
         return last or epoch % self.config.validate_every == 0
 
     def _save(self) -> None:
-        save_checkpoint(self.last, self.model, self.optimizer, vars(self.position))
+        on_main(lambda: save_checkpoint(self.last, self.model, self.optimizer, vars(self.position)))

@@ -17,12 +17,14 @@ class RunLog:
     Args:
         folder: the run's.
         tensorboard: also write scalars into `tensorboard/`.
+        writes: off where another process writes the same.
     Raises: AvsctlError: If TensorBoard is asked for and is not installed.
     """
 
-    def __init__(self, folder: Path, *, tensorboard: bool = False):
+    def __init__(self, folder: Path, *, tensorboard: bool = False, writes: bool = True):
         self.path = folder / "log.jsonl"
-        self._writer = _tensorboard(folder / "tensorboard") if tensorboard else None
+        self.writes = writes
+        self._writer = _tensorboard(folder / "tensorboard") if tensorboard and writes else None
 
     def begin(self, epoch: int, step: int) -> None:
         """Drop what a stopped run wrote after its last checkpoint.
@@ -30,6 +32,8 @@ class RunLog:
         Args:
             epoch, step: how many are done; step counts in the epoch that is in hand.
         """
+        if not self.writes:
+            return
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
         kept = [line for line in lines if _done(line, epoch, step)]
         with whole_file(self.path) as part:
@@ -46,6 +50,8 @@ class RunLog:
         self._scalars("epoch", entry, entry["epoch"])
 
     def _write(self, entry: Mapping[str, Any]) -> None:
+        if not self.writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, allow_nan=False) + "\n")
 

@@ -190,7 +190,7 @@ def test_a_run_that_cannot_fit_on_its_disk_is_refused_before_it_begins(tiny_work
         train(workspace, _config("avs", seed=77), device="cpu")
 
 
-@pytest.mark.parametrize("where", ["avsctl.training.loop.run_model", "avsctl.stages.train.decided_classes"])
+@pytest.mark.parametrize("where", ["avsctl.training.step.run_model", "avsctl.stages.train.decided_classes"])
 def test_a_signal_ends_after_the_step_in_hand_and_the_run_goes_on_exactly(
     tiny_workspace, tmp_path, monkeypatch, where
 ):
