@@ -61,7 +61,7 @@ def program() -> str:
         return "avsctl"
     processes = os.environ["LOCAL_WORLD_SIZE"]
     nodes = "" if processes == os.environ["WORLD_SIZE"] else "--nnodes … "
-    return f"torchrun {nodes}--nproc-per-node {processes} -m avsctl"
+    return f"torchrun {nodes}--nproc-per-node {processes} -m -- avsctl"
 
 
 def rank() -> int:

@@ -21,6 +21,7 @@ from avsctl.cli._options import (
     split_option,
     subset_option,
 )
+from avsctl.distributed import on_main
 from avsctl.errors import AvsctlError
 from avsctl.workspace import TASKS, Workspace
 
@@ -139,7 +140,7 @@ def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     if predictions is None:
         reports, comparison = _score_runs(workspace, options)
     else:
-        reports, comparison = [_score_predictions(workspace, predictions, size, options)], None
+        reports, comparison = [on_main(lambda: _score_predictions(workspace, predictions, size, options))], None
     if as_json:
         found = [{"path": str(report.path), **report.content} for report in reports]
         click.echo(json.dumps({"reports": found, "comparison": comparison}, indent=1, sort_keys=True))

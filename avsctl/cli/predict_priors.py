@@ -24,6 +24,7 @@ from avsctl.cli._options import (
     workers_option,
 )
 from avsctl.configs import LABEL_SIZE, LEVELS
+from avsctl.distributed import on_main
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Run, Workspace
 
@@ -102,19 +103,19 @@ def command(
     if export_png:
         from avsctl.stages.mask_files import check_export
 
-        check_export(export_png)
+        on_main(lambda: check_export(export_png))
     runs: dict[str, Run] = {}
     if from_masks:
-        path = _import(workspace, from_masks, **options)
+        path = on_main(lambda: _import(workspace, from_masks, **options))
     elif level:
-        path = _simulate(workspace, level, miou or LEVELS[level], **options)
+        path = on_main(lambda: _simulate(workspace, level, miou or LEVELS[level], **options))
     elif miou:
-        path = _simulate(workspace, f"miou-{miou:g}", miou, **options)
+        path = on_main(lambda: _simulate(workspace, f"miou-{miou:g}", miou, **options))
     else:
         path, runs = _predict(workspace, run, as_json, **options)
     _show(path, runs, as_json)
     if export_png:
-        _export(workspace, path, export_png, as_json)
+        on_main(lambda: _export(workspace, path, export_png, as_json))
 
 
 def _check_one_source(**sources: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from avsctl.caches.priors import PriorCache
 from avsctl.configs import LABEL_SIZE
 from avsctl.data.changed_audio import SoundChange
 from avsctl.data.samples import Batch, ClipSamples, loader
+from avsctl.distributed import on_main, own_turns, together
 from avsctl.inference import class_maps, decide, decided_classes, sounding_probability
 from avsctl.metrics import BinaryScores, SemanticScores
 from avsctl.metrics.binary import stepping_stones_score
@@ -24,7 +26,7 @@ from avsctl.progress import Track, silent
 from avsctl.stages.evaluation_plan import EvaluateConfig, Job, NamedPrior, plan_evaluation
 from avsctl.stages.evaluation_report import Report, per_class, report_name, write_report
 from avsctl.stages.inputs import load_run
-from avsctl.stages.scoring import groups
+from avsctl.stages.scoring import groups, of_all_processes
 from avsctl.stages.sound_changes import change_sound, check_change
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Workspace
@@ -43,6 +45,8 @@ def evaluate(
     track: Track = silent,
 ) -> list[Report]:
     """Score what the configuration asks for, and write a report of each evaluation.
+
+    Inside `distributed.joined()`, the processes share the clips, and the main one writes.
 
     Reports lie at `<reports>/<split>/<task>-<run>-<prior>-<subset>-<sound>.json`; one of the same name is replaced.
 
@@ -70,13 +74,27 @@ def evaluate(
             samples = ClipSamples(
                 clips, sound, part, task=job.task, image_size=model.image_size, binary_labels=config.binary_labels
             )
-            reading = loader(samples, groups(len(samples), clips_at_once), workers)
-            for clip in track(_single_clips(reading), f"scoring {run.name}", len(samples)):
-                _score_clip(model, clip, sheets, clips.position[clip.uids[0]], config.precision)
+            batches = own_turns(groups(len(samples), clips_at_once))
+            shown = partial(track, description=f"scoring {run.name}", total=sum(map(len, batches)))
+            together(partial(_score, model, loader(samples, batches, workers), sheets, clips, config.precision, shown))
         for sheet in sheets:
+            sheet.take_all()
             content = _content(job, sheet, config, change, clips, audio)
-            reports.append(write_report(folder, _name(job, sheet, config, change), content, sheet.scores))
+            name = _name(job, sheet, config, change)
+            reports.append(on_main(partial(write_report, folder, name, content, sheet.scores)))
     return reports
+
+
+def _score(
+    model: SegmentationModel,
+    batches: Iterable[Batch],
+    sheets: Sequence[_Sheet],
+    clips: ClipCache,
+    precision: str,
+    shown: Track,
+) -> None:
+    for clip in shown(_single_clips(batches)):
+        _score_clip(model, clip, sheets, clips.position[clip.uids[0]], precision)
 
 
 class _Sheet:
@@ -86,6 +104,10 @@ class _Sheet:
         self.prior = prior
         self.scores = BinaryScores() if task == "avs" else SemanticScores(classes)
         self.prior_scores = BinaryScores()
+
+    def take_all(self) -> None:
+        """Take over what other processes of the command scored."""
+        self.scores, self.prior_scores = of_all_processes(self.scores), of_all_processes(self.prior_scores)
 
 
 def _single_clips(batches: Iterable[Batch]) -> Iterator[Batch]:

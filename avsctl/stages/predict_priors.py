@@ -16,6 +16,7 @@ from avsctl.caches.priors import to_bytes
 from avsctl.caches.shards import Shards
 from avsctl.configs import LABEL_SIZE
 from avsctl.data.samples import ClipSamples, loader
+from avsctl.distributed import on_main, own_turns, together
 from avsctl.errors import AvsctlError
 from avsctl.inference import class_maps, sounding_probability
 from avsctl.progress import Track, silent
@@ -77,6 +78,8 @@ def predict_priors(
 ) -> Path:
     """Write p = l1 / (l0 + l1) of stage 1's two class maps for every frame, labelled or not.
 
+    Inside `distributed.joined()`, the processes share the clips, and the main one makes the cache of what they found.
+
     Args:
         routes: the run for the clips of each subset, from `route_runs`.
         out: the cache; None is the workspace's `predicted`.
@@ -117,15 +120,15 @@ def predict_priors(
             mine = [item for item in items if routes[clips.subsets[order[item]]].folder == run.folder]
             yield from job.items(run, mine, target)
 
-    if repair and repair_priors(out, plan, clips, order, compute, track):
+    if repair and on_main(lambda: repair_priors(out, plan, clips, order, compute, track)):
         return out
-    if is_up_to_date(out, plan, overwrite or repair):
+    if on_main(lambda: is_up_to_date(out, plan, overwrite or repair)):
         return out
     with making_priors(out, plan, clips, order, size) as shards:
-        todo = [item for shard in shards.missing() for item in shards.range(shard)]
-        for _ in track(job.write(shards, todo, routes, served, target), "stage 1", total=len(todo)):
-            pass
-        return assemble(out, shards, clips, order, origin="predicted", plan=plan, track=track)
+        todo = [item for shard in own_turns(on_main(shards.missing)) for item in shards.range(shard)]
+        shown = track(job.write(shards, todo, routes, served, target), "stage 1", total=len(todo))
+        together(lambda: sum(1 for _ in shown))
+        return on_main(lambda: assemble(out, shards, clips, order, origin="predicted", plan=plan, track=track))
 
 
 @dataclass(frozen=True)

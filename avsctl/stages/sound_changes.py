@@ -12,6 +12,7 @@ from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of
 from avsctl.data.changed_audio import ChangedAudio, SoundChange, fit_length, other_clips
 from avsctl.data.decoding import decode_labels
+from avsctl.distributed import gather, own_turns
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
 from avsctl.stages.extract_audio import load_encoder, read_wave
@@ -41,7 +42,9 @@ def change_sound(
         embeddings = _others(clips, audio, indices, seed, track)
     else:
         embed = _embedder(clips, audio, change, seed, weights)
-        embeddings = {clips.uids[clip]: embed(clip) for clip in track(indices, f"sound: {change.name}")}
+        own = own_turns(indices)  # of several processes each embeds some
+        parts = gather(lambda: {clips.uids[clip]: embed(clip) for clip in track(own, f"sound: {change.name}")})
+        embeddings = {uid: sound for part in parts for uid, sound in part.items()}
     return ChangedAudio(embeddings, audio.encoder, audio.dim, audio.path)
 
 
