@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "Write one page to see, hear and compare what the runs do.",
     "weights": "List released weights, and fetch them by name.",
     "import-weights": "Convert released weights, and show what matched.",
+    "bench": "Time avsctl against its peers on this machine.",
     "status": "Show what the workspace holds and what to run next.",
 }
 
