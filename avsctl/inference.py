@@ -33,13 +33,17 @@ def run_model(
         features: maps of the frozen backbone of these frames, the coarsest levels: what is missing is computed.
     """
     device = next(model.parameters()).device
-    sound, given = audio.to(device), None if prior is None else prior.to(device)
+
+    def sent(tensor: Tensor) -> Tensor:
+        return tensor.to(device, non_blocking=device.type == "cuda")  # at once only from pinned memory
+
+    sound, given = sent(audio), None if prior is None else sent(prior)
     if not features:
-        return model(model.normalize(frames.to(device)), sound, given, lengths=lengths)
-    maps = [level.to(device).float() for level in features]
+        return model(model.normalize(sent(frames)), sound, given, lengths=lengths)
+    maps = [sent(level).float() for level in features]
     missing = len(STRIDES) - len(maps)
     if missing:
-        maps = [*model.backbone.first_maps(model.normalize(frames.to(device)), missing), *maps]
+        maps = [*model.backbone.first_maps(model.normalize(sent(frames)), missing), *maps]
     size = (model.image_size, model.image_size)
     return model.from_features(maps, sound, given, lengths=lengths, size=size)
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from avsctl.ahead import PREFETCH
 from avsctl.caches.clips import SPLITS, SUBSETS
 from avsctl.cli._config import read_config
 from avsctl.cli._console import set_up_logging
@@ -190,3 +191,30 @@ workers_option = click.option(
     "--workers", type=click.IntRange(min=0), default=None, show_default="all cores", help="Worker processes."
 )
 seed_option = click.option("--seed", type=SEED_RANGE, default=0, show_default=True)
+reading_workers_option = click.option(
+    "--workers", type=click.IntRange(0), help="Processes that read clips. [default: none on a CPU, else 4]"
+)
+prefetch_option = click.option(
+    "--prefetch",
+    type=click.IntRange(0),
+    default=PREFETCH,
+    show_default=True,
+    help="Batches read ahead, by each worker or, without workers, by a thread; 0, without workers, reads each when it "
+    "is needed.",
+)
+batch_clips_option = click.option(
+    "--batch-clips",
+    type=click.IntRange(1),
+    help="Clips that the network sees together, which can change last bits. [default: 1 on a CPU, else 4]",
+)
+
+
+def by_device(device: str, workers: int | None, batch_clips: int | None = None) -> dict[str, int]:
+    """`workers` and `batch_clips` as given, else what suits the device."""
+    from avsctl.training.devices import choose_device
+
+    on_cpu = choose_device(device).type == "cpu"
+    return {
+        "workers": workers if workers is not None else 0 if on_cpu else min(4, os.cpu_count() or 1),
+        "batch_clips": batch_clips or (1 if on_cpu else 4),
+    }

@@ -10,7 +10,17 @@ from typing import Any
 import click
 
 from avsctl.cli._console import out, track
-from avsctl.cli._options import WEIGHTS, FloatRange, device_options, overwrite_option, pixels_option, subset_option
+from avsctl.cli._options import (
+    WEIGHTS,
+    FloatRange,
+    by_device,
+    device_options,
+    overwrite_option,
+    pixels_option,
+    prefetch_option,
+    reading_workers_option,
+    subset_option,
+)
 from avsctl.configs import (
     ABLATIONS,
     AUDIO_LOSSES,
@@ -222,9 +232,8 @@ RUN = (
         type=click.Choice(["tensorboard"]),
         help="Beside log.jsonl, also write TensorBoard's files (needs the extra avsctl[tensorboard]).",
     ),
-    click.option(
-        "--workers", type=click.IntRange(0), help="Processes that read clips. [default: none on a CPU, else 4]"
-    ),
+    reading_workers_option,
+    prefetch_option,
     pixels_option,
     device_options,
     overwrite_option,
@@ -249,6 +258,7 @@ def run_training(
     resume: bool,
     overwrite: bool,
     workers: int | None,
+    prefetch: int,
     checkpoint_minutes: float,
     log: tuple[str, ...],
     **given: Any,
@@ -275,7 +285,8 @@ def run_training(
         resume=resume,
         overwrite=overwrite,
         device=device,
-        workers=workers if workers is not None else (0 if kind == "cpu" else 4),
+        workers=by_device(device, workers)["workers"],
+        prefetch=prefetch,
         checkpoint_minutes=checkpoint_minutes,
         logs=log,
         track=track,

@@ -13,10 +13,14 @@ from rich.table import Table
 
 from avsctl.cli._console import out, track
 from avsctl.cli._options import (
+    batch_clips_option,
+    by_device,
     command,
     device_options,
     json_option,
     pixels_option,
+    prefetch_option,
+    reading_workers_option,
     seed_option,
     split_option,
     subset_option,
@@ -28,7 +32,8 @@ from avsctl.workspace import TASKS, Workspace
 if TYPE_CHECKING:
     from avsctl.stages.evaluation_report import Report
 
-FOR_RUNS = ("run", "prior", "prior_form", "audio", "weights", "seed", "device", "precision")
+READING = ("workers", "prefetch", "batch_clips")
+FOR_RUNS = ("run", "prior", "prior_form", "audio", "weights", "seed", "device", "precision") + READING
 """Options that mean nothing to masks that are there already."""
 AVS_COLUMNS = {
     "mIoU": "miou",
@@ -127,13 +132,16 @@ def _explain(ctx: click.Context, option: click.Parameter, value: bool) -> None:
 )
 @pixels_option
 @device_options
+@reading_workers_option
+@prefetch_option
+@batch_clips_option
 @json_option
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
     """Score runs on a split, with any prior and any change of the sound, or any program's masks (--predictions).
 
     Tables show percent; reports/<split>/*.json hold every score as a fraction under its own name, per subset and
     class, with a csv of the classes and one of the clips beside it. Scores never depend on how many clips are
-    computed together.
+    read ahead.
     """
     predictions, size = options.pop("predictions"), options.pop("size")
     _check_fit(predictions, size)
@@ -168,7 +176,9 @@ def _score_runs(workspace: Workspace, options: dict[str, Any]) -> tuple[Sequence
     from avsctl.stages.evaluate import compare_priors, evaluate
     from avsctl.stages.evaluation_plan import EvaluateConfig
 
-    reports = evaluate(workspace, EvaluateConfig(**options), track=track)
+    reading = {name: options.pop(name) for name in READING}
+    reading |= by_device(options["device"], reading["workers"], reading["batch_clips"])
+    reports = evaluate(workspace, EvaluateConfig(**options), track=track, **reading)
     return reports, compare_priors(reports) if options["prior"] == "all" else None
 
 

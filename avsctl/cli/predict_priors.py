@@ -12,16 +12,18 @@ from rich.table import Table
 from avsctl.cli._console import out as console, track
 from avsctl.cli._options import (
     FloatRange,
+    batch_clips_option,
+    by_device,
     check_repair,
     command,
     device_options,
     json_option,
     overwrite_option,
     pixels_option,
+    prefetch_option,
     repair_option,
     seed_option,
     subset_option,
-    workers_option,
 )
 from avsctl.configs import LABEL_SIZE, LEVELS
 from avsctl.distributed import on_main
@@ -75,7 +77,13 @@ from avsctl.workspace import Run, Workspace
 )
 @pixels_option
 @device_options
-@workers_option
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Worker processes. [default: all cores; to predict none on a CPU, else 4]",
+)
+@prefetch_option
+@batch_clips_option
 @overwrite_option
 @repair_option
 @json_option
@@ -135,19 +143,24 @@ def _check_target(workspace: Workspace, target: Path | None) -> None:
 
 
 def _predict(
-    workspace: Workspace, run: str | None, as_json: bool, *, workers: int | None, target: Path | None, **options: Any
+    workspace: Workspace,
+    run: str | None,
+    as_json: bool,
+    *,
+    workers: int | None,
+    batch_clips: int | None,
+    target: Path | None,
+    **options: Any,
 ) -> tuple[Path, dict[str, Run]]:
     from avsctl.stages.predict_priors import predict_priors, route_runs
-    from avsctl.training.devices import choose_device
 
     runs = route_runs(workspace, run=run, subset=options["subset"], split=options["split"])
     if not as_json:
         for subset, chosen in runs.items():
             console.print(f"{subset}: {chosen.folder}", markup=False, highlight=False)
-    if workers is None:
-        workers = 0 if choose_device(options["device"]).type == "cpu" else 4
     del options["seed"]
-    return predict_priors(workspace, runs, out=target, workers=workers, track=track, **options), runs
+    options |= by_device(options["device"], workers, batch_clips)
+    return predict_priors(workspace, runs, out=target, track=track, **options), runs
 
 
 def _show(path: Path, runs: dict[str, Run], as_json: bool) -> None:
@@ -222,6 +235,8 @@ def _simulate(
     target: Path | None,
     device: str,
     precision: str,
+    prefetch: int,
+    batch_clips: int | None,
     **options: Any,
 ) -> Path:
     from avsctl.stages.simulate_priors import simulate_priors

@@ -1,4 +1,4 @@
-"""Reads batches in worker processes, and says what a worker that died was reading."""
+"""Reads batches ahead, in a thread or in worker processes, and says what a worker that died was reading."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from avsctl.ahead import PREFETCH, work_ahead
 from avsctl.errors import AvsctlError
 from avsctl.stopping import signals_left_to_parent
 
@@ -27,14 +28,26 @@ class Samples(Protocol[B_co]):
 
 
 def read_batches(
-    samples: Samples[B], batches: Sequence[Sequence[int]], join: Callable[[Sequence[B]], B], workers: int
+    samples: Samples[B],
+    batches: Sequence[Sequence[int]],
+    join: Callable[[Sequence[B]], B],
+    workers: int,
+    *,
+    prefetch: int = PREFETCH,
+    pin: bool = False,
 ) -> Iterator[B]:
-    """Yield batches in the given order, read in `workers` processes (0: in this one).
+    """Yield batches in the given order, whose content depends on none of the following.
 
+    Args:
+        workers: processes that read; 0 reads in a thread of this one.
+        prefetch: batches that are read ahead, by each worker or by the thread; 0, without workers, reads every batch
+            when it is asked for.
+        pin: put batches, which have a method `pin_memory`, where a GPU can take them while it computes.
     Raises: AvsctlError: As reading an item does; if a worker dies, with the item that it held.
     """
     if not workers:
-        yield from (join([samples[item] for item in batch]) for batch in batches)
+        read = (join([samples[item] for item in batch]) for batch in batches)
+        yield from work_ahead((batch.pin_memory() for batch in read) if pin else read, prefetch)
         return
     held = torch.full((workers, 2), -1, dtype=torch.int64).share_memory_()
     reading = DataLoader(
@@ -42,7 +55,8 @@ def read_batches(
         batch_sampler=[list(batch) for batch in batches],
         collate_fn=_Joined(join),
         num_workers=workers,
-        prefetch_factor=2,
+        prefetch_factor=max(1, prefetch),
+        pin_memory=pin,
     )
     with signals_left_to_parent():
         found = iter(reading)

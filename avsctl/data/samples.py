@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from avsctl.ahead import PREFETCH
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.features import FeatureCache
 from avsctl.caches.priors import PriorCache
@@ -60,6 +62,17 @@ class Batch:
             prior=None if batches[0].prior is None else torch.cat([b.prior for b in batches if b.prior is not None]),
             features=[torch.cat(level) for level in zip(*(batch.features for batch in batches), strict=True)],
         )
+
+    def clips(self) -> list[slice]:
+        """The frames of each clip."""
+        ends = np.cumsum([0, *self.lengths]).tolist()
+        return [slice(start, end) for start, end in pairwise(ends)]
+
+    def pin_memory(self) -> Batch:
+        """The same in memory that a GPU reads by itself."""
+        prior = None if self.prior is None else self.prior.pin_memory()
+        pinned = {name: getattr(self, name).pin_memory() for name in ("frames", "audio", "labels", "labelled")}
+        return replace(self, **pinned, prior=prior, features=[level.pin_memory() for level in self.features])
 
     def split(self, parts: int) -> list[Batch]:
         """Cut into up to `parts` batches of whole clips, as equal as can be."""
@@ -251,9 +264,16 @@ class ClipSamples(torch.utils.data.Dataset):
         return semantic_label(index, self.label_size)
 
 
-def loader(samples: ClipSamples, batches: Sequence[Sequence[int]], workers: int) -> Iterator[Batch]:
-    """Read batches of clips in the given order, in `workers` processes (0: in this one).
+def loader(
+    samples: ClipSamples,
+    batches: Sequence[Sequence[int]],
+    workers: int,
+    *,
+    prefetch: int = PREFETCH,
+    pin: bool = False,
+) -> Iterator[Batch]:
+    """Read batches of clips in the given order, see `read_batches`.
 
     Raises: AvsctlError: If a clip can't be read, or a worker process dies.
     """
-    return read_batches(samples, batches, Batch.join, workers)
+    return read_batches(samples, batches, Batch.join, workers, prefetch=prefetch, pin=pin)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
+from avsctl.ahead import PREFETCH, work_ahead
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of
@@ -40,8 +43,9 @@ def evaluate(
     workspace: Workspace,
     config: EvaluateConfig,
     *,
-    clips_at_once: int = 1,
+    batch_clips: int = 1,
     workers: int = 0,
+    prefetch: int = PREFETCH,
     track: Track = silent,
 ) -> list[Report]:
     """Score what the configuration asks for, and write a report of each evaluation.
@@ -51,8 +55,9 @@ def evaluate(
     Reports lie at `<reports>/<split>/<task>-<run>-<prior>-<subset>-<sound>.json`; one of the same name is replaced.
 
     Args:
-        clips_at_once: clips read together; the scores are the same to the last bit whatever it is.
-        workers: processes that read clips; 0 reads in this one.
+        batch_clips: clips that the network sees together; whose company a clip has can change the last bits of maps.
+        workers, prefetch: processes that read clips (0 reads in this one), and batches read ahead; nothing depends on
+            them.
     Raises: AvsctlError: If a cache, run or prior is missing or doesn't fit, or nothing is there to score.
     """
     clips, audio = ClipCache(workspace.clips), AudioCache(workspace.audio)
@@ -74,9 +79,12 @@ def evaluate(
             samples = ClipSamples(
                 clips, sound, part, task=job.task, image_size=model.image_size, binary_labels=config.binary_labels
             )
-            batches = own_turns(groups(len(samples), clips_at_once))
+            batches = own_turns(groups(len(samples), batch_clips))
+            reading = loader(samples, batches, workers, prefetch=prefetch, pin=device.type == "cuda")
+            # The network works on the next clips while these are scored.
+            predicted = work_ahead(_predict(model, reading, sheets, config.precision), 1 if prefetch else 0)
             shown = partial(track, description=f"scoring {run.name}", total=sum(map(len, batches)))
-            together(partial(_score, model, loader(samples, batches, workers), sheets, clips, config.precision, shown))
+            together(partial(_score, predicted, sheets, clips, shown))
         for sheet in sheets:
             sheet.take_all()
             content = _content(job, sheet, config, change, clips, audio)
@@ -85,16 +93,25 @@ def evaluate(
     return reports
 
 
-def _score(
-    model: SegmentationModel,
-    batches: Iterable[Batch],
-    sheets: Sequence[_Sheet],
-    clips: ClipCache,
-    precision: str,
-    shown: Track,
-) -> None:
-    for clip in shown(_single_clips(batches)):
-        _score_clip(model, clip, sheets, clips.position[clip.uids[0]], precision)
+@dataclass(frozen=True)
+class _Clip:
+    """A clip's labels, and for each prior in turn (None without one) what the model predicts.
+
+    Args:
+        predicted: (T, h, w) classes of the task avss, (T, 2, h, w) class maps of the task avs.
+    """
+
+    uid: str
+    subset: str
+    labels: np.ndarray
+    labelled: np.ndarray
+    predicted: list[tuple[Tensor | None, Tensor]]
+
+
+def _score(batches: Iterable[list[_Clip]], sheets: Sequence[_Sheet], clips: ClipCache, shown: Track) -> None:
+    for clip in shown(clip for batch in batches for clip in batch):
+        for sheet, (prior, predicted) in zip(sheets, clip.predicted, strict=True):
+            sheet.add(clip, prior, predicted, clips.position[clip.uid])
 
 
 class _Sheet:
@@ -109,48 +126,56 @@ class _Sheet:
         """Take over what other processes of the command scored."""
         self.scores, self.prior_scores = of_all_processes(self.scores), of_all_processes(self.prior_scores)
 
-
-def _single_clips(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The clips of batches one by one: the network never sees two together, whose company could change a last bit."""
-    for batch in batches:
-        start = 0
-        for uid, subset, length in zip(batch.uids, batch.subsets, batch.lengths, strict=True):
-            part = slice(start, start + length)
-            start += length
-            tensors = (batch.frames[part], batch.audio[part], batch.labels[part], batch.labelled[part])
-            yield Batch([uid], [subset], [length], *tensors, prior=None)
-
-
-def _score_clip(model: SegmentationModel, clip: Batch, sheets: Sequence[_Sheet], position: int, precision: str) -> None:
-    keep = clip.labelled.numpy()
-    uid, subset, labels = clip.uids[0], clip.subsets[0], clip.labels.numpy()
-    for sheet in sheets:
-        prior = None if sheet.prior is None else sheet.prior.source.read(uid, labels)
-        if isinstance(sheet.scores, SemanticScores):
-            decided = _decide_classes(model, clip, prior, precision)
-            sheet.scores.add(uid, subset, decided[keep], labels[keep], position=position)
+    def add(self, clip: _Clip, prior: Tensor | None, predicted: Tensor, position: int) -> None:
+        """Score the labelled frames of a clip, which lies at `position` in the cache."""
+        keep, labels = clip.labelled, clip.labels[clip.labelled]
+        if isinstance(self.scores, SemanticScores):
+            self.scores.add(clip.uid, clip.subset, predicted.numpy()[keep], labels, position=position)
         else:
-            decided, sounding, theirs = _predict_sounding(model, clip, precision)
+            decided, sounding, theirs = _binary_predictions(predicted)
             given = {"scores": sounding[keep], "stepping_stones_scores": theirs[keep], "position": position}
-            sheet.scores.add(uid, subset, decided[keep], labels[keep], **given)
+            self.scores.add(clip.uid, clip.subset, decided[keep], labels, **given)
         if prior is not None:
-            masks = np.stack([_at_label_size(one > 0.5) for one in prior[keep]])
-            sheet.prior_scores.add(uid, subset, masks, labels[keep] != 0, position=position)
+            masks = np.stack([_at_label_size(one > 0.5) for one in prior.numpy()[keep]])
+            self.prior_scores.add(clip.uid, clip.subset, masks, labels != 0, position=position)
 
 
-def _predict_sounding(
-    model: SegmentationModel, clip: Batch, precision: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _binary_predictions(maps: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Decided masks (T, h, w), sounding probabilities (T, h, w) and Stepping Stones' scores of a clip's frames."""
-    maps = class_maps(model, clip.frames, clip.audio, precision=precision)
     theirs = stepping_stones_score(maps[:, 0].numpy(), maps[:, 1].numpy())
     return decide(maps).numpy(), sounding_probability(maps).numpy(), theirs
 
 
-def _decide_classes(model: SegmentationModel, clip: Batch, prior: np.ndarray | None, precision: str) -> np.ndarray:
-    """The class of every pixel of a clip's frames, (T, h, w) uint8."""
-    given = None if prior is None else torch.from_numpy(prior)
-    return decided_classes(model, clip.frames, clip.audio, given, precision=precision).numpy()
+def _predict(
+    model: SegmentationModel, batches: Iterable[Batch], sheets: Sequence[_Sheet], precision: str
+) -> Iterator[list[_Clip]]:
+    """The clips of each batch, with what the model sees in them, given each sheet's prior in turn."""
+    for batch in batches:
+        labels, parts = batch.labels.numpy(), batch.clips()
+        priors = [_read_priors(sheet.prior, batch.uids, [labels[part] for part in parts]) for sheet in sheets]
+        given: dict[str, Any] = {"lengths": batch.lengths, "precision": precision}
+        seen = [
+            decided_classes(model, batch.frames, batch.audio, prior, **given)
+            if isinstance(sheet.scores, SemanticScores)
+            else class_maps(model, batch.frames, batch.audio, **given)
+            for sheet, prior in zip(sheets, priors, strict=True)
+        ]
+        yield [
+            _Clip(
+                uid,
+                subset,
+                labels[part],
+                batch.labelled[part].numpy(),
+                [(None if p is None else p[part], one[part]) for p, one in zip(priors, seen, strict=True)],
+            )
+            for uid, subset, part in zip(batch.uids, batch.subsets, parts, strict=True)
+        ]
+
+
+def _read_priors(prior: NamedPrior | None, uids: Sequence[str], labels: Sequence[np.ndarray]) -> Tensor | None:
+    if prior is None:
+        return None
+    return torch.from_numpy(np.concatenate([prior.source.read(*clip) for clip in zip(uids, labels, strict=True)]))
 
 
 def _at_label_size(mask: np.ndarray) -> np.ndarray:

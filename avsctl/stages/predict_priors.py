@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from avsctl.ahead import PREFETCH, work_ahead
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.header import check_made_from
 from avsctl.caches.priors import to_bytes
 from avsctl.caches.shards import Shards
 from avsctl.configs import LABEL_SIZE
-from avsctl.data.samples import ClipSamples, loader
+from avsctl.data.samples import Batch, ClipSamples, loader
 from avsctl.distributed import on_main, own_turns, together
 from avsctl.errors import AvsctlError
 from avsctl.inference import class_maps, sounding_probability
@@ -71,7 +74,9 @@ def predict_priors(
     binary_labels: str = "bilinear",
     device: str = "auto",
     precision: str = "fp32",
+    batch_clips: int = 1,
     workers: int = 0,
+    prefetch: int = PREFETCH,
     overwrite: bool = False,
     repair: bool = False,
     track: Track = silent,
@@ -86,7 +91,10 @@ def predict_priors(
         subset, split: which clips; None or `all` for every one.
         size: side of the maps. binary_labels: the rule by which labels get that size for the recorded accuracy.
         repair: check every clip of `out` and predict only those again whose maps are not what was written.
-        workers: processes that read clips. A rerun goes on where the last one stopped.
+        batch_clips: clips that the network sees together. Always the same ones are, whatever is predicted already:
+            whose company a clip has can change a last bit, and with it a stored byte.
+        workers, prefetch: processes that read clips, and batches read ahead. A rerun goes on where the last one
+            stopped.
     Returns: the cache's path.
     Raises: AvsctlError: If a run or a cache doesn't fit, or `out` holds something else.
     """
@@ -113,73 +121,94 @@ def predict_priors(
         "binary_labels": binary_labels,
         "precision": precision,
     }
-    job = _Prediction(clips, audio, order, size, binary_labels, precision, workers)
-
-    def compute(items: Sequence[int]) -> Iterator[tuple[int, dict]]:
-        for run in served:
-            mine = [item for item in items if routes[clips.subsets[order[item]]].folder == run.folder]
-            yield from job.items(run, mine, target)
-
-    if repair and on_main(lambda: repair_priors(out, plan, clips, order, compute, track)):
+    job = _Prediction(
+        clips, audio, order, routes, target, size, binary_labels, precision, batch_clips, workers, prefetch
+    )
+    if repair and on_main(lambda: repair_priors(out, plan, clips, order, job.items, track)):
         return out
     if on_main(lambda: is_up_to_date(out, plan, overwrite or repair)):
         return out
     with making_priors(out, plan, clips, order, size) as shards:
         todo = [item for shard in own_turns(on_main(shards.missing)) for item in shards.range(shard)]
-        shown = track(job.write(shards, todo, routes, served, target), "stage 1", total=len(todo))
+        shown = track(job.write(shards, todo), "stage 1", total=len(todo))
         together(lambda: sum(1 for _ in shown))
         return on_main(lambda: assemble(out, shards, clips, order, origin="predicted", plan=plan, track=track))
 
 
 @dataclass(frozen=True)
 class _Prediction:
-    """Predicts the clips `order`, known by their place in it: the item's number."""
+    """Predicts the clips `order`, known by their place in it: the item's number. Arguments as of `predict_priors`."""
 
     clips: ClipCache
     audio: AudioCache
     order: list[int]
+    routes: Mapping[str, Run]
+    device: torch.device
     size: int
     binary_labels: str
     precision: str
+    batch_clips: int
     workers: int
+    prefetch: int
 
-    def write(
-        self, shards: Shards, todo: list[int], routes: Mapping[str, Run], served: list[Run], device: torch.device
-    ) -> Iterator[int]:
+    def write(self, shards: Shards, todo: Sequence[int]) -> Iterator[int]:
         """Write the shards of the items `todo`; yields each item when it is predicted."""
         waiting: dict[int, dict[int, dict]] = {}
-        for run in served:
-            mine = [item for item in todo if routes[self._subset(item)].folder == run.folder]
-            for item, content in self.items(run, mine, device):
-                number = item // shards.per_shard
-                parts = waiting.setdefault(number, {})
-                parts[item] = content
-                if len(parts) == len(shards.range(number)):
-                    shards.write(number, [parts[key] for key in shards.range(number)])
-                    del waiting[number]
-                yield item
+        for item, content in self.items(todo):
+            number = item // shards.per_shard
+            parts = waiting.setdefault(number, {})
+            parts[item] = content
+            if len(parts) == len(shards.range(number)):
+                shards.write(number, [parts[key] for key in shards.range(number)])
+                del waiting[number]
+            yield item
 
-    def _subset(self, item: int) -> str:
-        return self.clips.subsets[self.order[item]]
+    def items(self, todo: Sequence[int]) -> Iterator[tuple[int, dict]]:
+        """Predict items: each with its number."""
+        wanted = set(todo)
+        for batches in self._batches_by_run(todo):
+            run = self._run_of(batches[0][0])
+            # The network works on the next clips while these are packed.
+            predicted = work_ahead(self._predict(run, batches), 1 if self.prefetch else 0)
+            for items, (batch, maps) in zip(batches, predicted, strict=True):
+                if not torch.isfinite(maps).all():
+                    raise AvsctlError(f"{run.folder} predicts NaN for {', '.join(batch.uids)}. Train it again.")
+                for item, clip in zip(items, batch.clips(), strict=True):
+                    if item in wanted:
+                        yield item, _packed(batch, clip, maps)
 
-    def items(self, run: Run, items: list[int], device: torch.device) -> Iterator[tuple[int, dict]]:
-        """Predict items with a run: each with its number."""
-        if not items:
-            return
-        model = load_run(run, self.clips, self.audio, device)
+    def _batches_by_run(self, todo: Sequence[int]) -> Iterator[list[list[int]]]:
+        """For each run the items to predict, with those that go through the network with them."""
+        wanted = set(todo)
+        for _, mine in groupby(range(len(self.order)), key=lambda item: self._run_of(item).folder):
+            batches = [list(batch) for _, batch in groupby(mine, key=lambda item: item // self.batch_clips)]
+            needed = [batch for batch in batches if not wanted.isdisjoint(batch)]
+            if needed:
+                yield needed
+
+    def _run_of(self, item: int) -> Run:
+        return self.routes[self.clips.subsets[self.order[item]]]
+
+    def _predict(self, run: Run, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Batch, Tensor]]:
+        """Batches of items with the run's class maps of all their frames."""
+        model = load_run(run, self.clips, self.audio, self.device)
         samples = ClipSamples(
             self.clips, self.audio, self.order, task="avs", image_size=model.image_size, label_size=self.size,
             binary_labels=self.binary_labels,
         )  # fmt: skip
-        # One clip in a call: whose company a clip has could change a last bit, and with it a stored byte.
-        for item, batch in zip(items, loader(samples, [[item] for item in items], self.workers), strict=True):
-            maps = class_maps(
-                model, batch.frames, batch.audio, lengths=batch.lengths, size=self.size, precision=self.precision
+        reading = loader(samples, batches, self.workers, prefetch=self.prefetch, pin=self.device.type == "cuda")
+        for batch in reading:
+            yield (
+                batch,
+                class_maps(
+                    model, batch.frames, batch.audio, lengths=batch.lengths, size=self.size, precision=self.precision
+                ),
             )
-            if not torch.isfinite(maps).all():
-                raise AvsctlError(f"{run.folder} predicts NaN for clip {batch.uids[0]}. Train it again.")
-            probability = to_bytes(sounding_probability(maps).numpy())
-            yield item, prior_item(probability, batch.labels.numpy(), batch.labelled.numpy())
+
+
+def _packed(batch: Batch, clip: slice, maps: Tensor) -> dict:
+    probability = to_bytes(sounding_probability(maps[clip]).numpy())
+    return prior_item(probability, batch.labels[clip].numpy(), batch.labelled[clip].numpy())
 
 
 def file_hash(path: Path) -> str:

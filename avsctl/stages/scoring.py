@@ -45,11 +45,8 @@ def add_clips(
         decided: (N, h, w) class indices. probability: (N, h, w) that a pixel sounds, for the F-score.
         first: place of the batch's first clip in the dataset.
     """
-    start = 0
-    for offset, (uid, subset, length) in enumerate(zip(batch.uids, batch.subsets, batch.lengths, strict=True)):
-        part = slice(start, start + length)
+    for offset, (uid, subset, part) in enumerate(zip(batch.uids, batch.subsets, batch.clips(), strict=True)):
         keep = batch.labelled[part]
-        start += length
         if not keep.any():
             continue
         scores.add(

@@ -14,6 +14,7 @@ import numpy
 import torch
 
 from avsctl import __version__
+from avsctl.ahead import PREFETCH
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import read_json, write_json
@@ -68,6 +69,7 @@ def train(
     overwrite: bool = False,
     device: str = "auto",
     workers: int = 0,
+    prefetch: int = PREFETCH,
     checkpoint_minutes: float = 10.0,
     logs: Sequence[str] = (),
     track: Track = silent,
@@ -78,7 +80,8 @@ def train(
         resume: insist on continuing a run that is there; an unfinished one is continued anyway, with exactly the
             result of an uninterrupted one.
         overwrite: start again where a run of this name is.
-        workers: processes that read clips; 0 reads in this one.
+        workers, prefetch: processes that read clips (0 reads in this one), and batches read ahead; the result does
+            not depend on them.
         logs: `tensorboard` writes its files beside `log.jsonl`.
     Returns: the run's folder.
     Raises: AvsctlError: If a cache is missing or doesn't fit, a run of this name and other options is there already,
@@ -102,11 +105,12 @@ def train(
                 samples["train"],
                 config,
                 folder,
-                validate=lambda current: validate(current, samples["val"], config, workers),
+                validate=lambda current: validate(current, samples["val"], config, workers, prefetch),
                 commit=lambda position: _write_record(folder, record, config, position, time.time() - started),
                 run_log=RunLog(folder, tensorboard="tensorboard" in logs, writes=is_main()),
                 begin_phase=lambda frozen: use_features(workspace, config, model, samples, frozen, workers, track),
                 workers=workers,
+                prefetch=prefetch,
                 checkpoint_minutes=checkpoint_minutes,
                 track=track,
             )
@@ -212,10 +216,13 @@ def training_prior(workspace: Workspace, config: TrainConfig, clips: ClipCache) 
     return find_prior(workspace, config.prior, config.prior_form, clips)
 
 
-def validate(model: SegmentationModel, samples: ClipSamples, config: TrainConfig, workers: int) -> dict[str, float]:
+def validate(
+    model: SegmentationModel, samples: ClipSamples, config: TrainConfig, workers: int = 0, prefetch: int = PREFETCH
+) -> dict[str, float]:
     """Scores on the validation clips: mIoU and F-score as AVSBench computes them."""
     # Whole groups, since the company that a clip has in the network could change a last bit.
-    own = together(lambda: _score(model, samples, own_turns(groups(len(samples), CLIPS_AT_ONCE)), config, workers))
+    batches = own_turns(groups(len(samples), CLIPS_AT_ONCE))
+    own = together(lambda: _score(model, samples, batches, config, workers, prefetch))
     scores = of_all_processes(own)
     result = scores.result()["all"]
     return {name: result[name] for name in ("miou", "f_score")}
@@ -227,9 +234,11 @@ def _score(
     batches: Sequence[Sequence[int]],
     config: TrainConfig,
     workers: int,
+    prefetch: int,
 ) -> BinaryScores | SemanticScores:
     scores = BinaryScores() if config.task == "avs" else SemanticScores(model.num_classes)
-    for part, batch in zip(batches, loader(samples, batches, workers), strict=True):
+    reading = loader(samples, batches, workers, prefetch=prefetch, pin=next(model.parameters()).is_cuda)
+    for part, batch in zip(batches, reading, strict=True):
         decided = decided_classes(
             model,
             batch.frames,

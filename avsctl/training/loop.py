@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from avsctl.ahead import PREFETCH
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import Batch, ClipSamples, loader
 from avsctl.distributed import on_main, own_part
@@ -105,6 +106,7 @@ class Trainer:
         begin_phase: Callable[[bool], None] = lambda frozen: None,
         run_log: RunLog | None = None,
         workers: int = 0,
+        prefetch: int = PREFETCH,
         checkpoint_minutes: float = 10.0,
         track: Track = silent,
     ):
@@ -117,6 +119,7 @@ class Trainer:
         self.begin_phase = begin_phase
         self.run_log = RunLog(folder) if run_log is None else run_log
         self.workers = workers
+        self.prefetch = prefetch
         self.checkpoint_seconds = checkpoint_minutes * 60
         self.track = track
         self.device = next(model.parameters()).device
@@ -207,7 +210,8 @@ class Trainer:
     def _read(self, batches: Sequence[Sequence[int]]) -> Iterator[Batch | None]:
         """This process's clips of every batch, None where it has none."""
         shares = [own_part(batch) for batch in batches]
-        reading = loader(self.samples, [share for share in shares if share], self.workers)
+        own, pin = [share for share in shares if share], self.device.type == "cuda"
+        reading = loader(self.samples, own, self.workers, prefetch=self.prefetch, pin=pin)
         yield from (next(reading) if share else None for share in shares)
 
     def _step(self, batch: Batch | None) -> dict[str, Any]:

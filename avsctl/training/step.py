@@ -134,7 +134,7 @@ class Gradients:
             output = run_model(
                 self.model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, features=batch.features
             )
-        labels, labelled = batch.labels.to(self.device), batch.labelled.to(self.device)
+        labels, labelled = (one.to(self.device, non_blocking=True) for one in (batch.labels, batch.labelled))
         seeds = [derive_seed(seed, *self.step, "loss", uid) for uid in batch.uids]
         try:
             return self.model.loss(output, labels, labelled, lengths=batch.lengths, whole=whole, seeds=seeds)

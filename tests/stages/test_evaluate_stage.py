@@ -33,14 +33,14 @@ def one_thread():
 def score(two_stage_workspace, tmp_path):
     """Evaluate the read-only workspace, with reports in the test's own folder."""
 
-    def run(*, clips_at_once=1, **options):
+    def run(*, batch_clips=1, prefetch=2, **options):
         config = EvaluateConfig(device="cpu", out=tmp_path / "out", **options)
-        return evaluate(Workspace(two_stage_workspace), config, clips_at_once=clips_at_once)
+        return evaluate(Workspace(two_stage_workspace), config, batch_clips=batch_clips, prefetch=prefetch)
 
     return run
 
 
-def _made_up_maps(model, frames, audio, prior=None, *, size=224, precision="fp32"):
+def _made_up_maps(model, frames, audio, prior=None, *, lengths=None, size=224, precision="fp32"):
     """Maps that follow from what the model is given, so that scores are neither 0 nor 1."""
     classes = model.num_classes
     grid = torch.arange(224).float()
@@ -66,22 +66,31 @@ def _truth(clips, clip, binary):
     return np.stack([semantic_label(label, 224) for label in labels])
 
 
-def test_reading_clips_together_changes_no_bit(score):
+def test_reading_and_scoring_ahead_changes_no_bit(score):
     for options in ({"task": "avs"}, {"task": "avss", "prior": "predicted", "subset": "ms3"}):
-        [alone], [together] = (score(clips_at_once=count, **options) for count in (1, 4))
-        assert json.dumps(alone.content) == json.dumps(together.content)
+        [plain], [ahead] = (score(prefetch=depth, **options) for depth in (0, 3))
+        assert json.dumps(plain.content) == json.dumps(ahead.content)
 
 
-def test_the_network_sees_one_clip_at_a_time(score, monkeypatch):
+@pytest.mark.parametrize("options", [{"task": "avs"}, {"prior": "all"}], ids=["avs", "avss"])
+def test_clips_seen_together_have_their_own_scores(score, monkeypatch, options):
+    _show_made_up_maps(monkeypatch)  # they depend on a frame's own picture, sound and prior
+    alone, together = (score(batch_clips=count, **options) for count in (1, 4))
+    assert [json.dumps(report.content) for report in alone] == [json.dumps(report.content) for report in together]
+
+
+@pytest.mark.parametrize("count, frames", [(1, [5, 5, 5, 5, 10, 10]), (4, [20, 20])])
+def test_the_network_sees_as_many_clips_together_as_asked(score, monkeypatch, count, frames):
     seen = []
 
-    def watched(model, frames, audio, *rest, **named):
+    def watched(model, frames, audio, *rest, lengths, **named):
+        assert sum(lengths) == len(frames)
         seen.append(len(frames))
         return _made_up_maps(model, frames, audio, *rest, **named)
 
     monkeypatch.setattr(stage, "class_maps", watched)
-    score(task="avs", clips_at_once=4)
-    assert sorted(seen) == [5, 5, 5, 5, 10, 10]
+    score(task="avs", batch_clips=count)
+    assert sorted(seen) == frames
 
 
 def test_stage_1_is_scored_as_its_validation_was(score, two_stage_workspace):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -175,6 +176,41 @@ def test_a_stopped_run_goes_on_where_it_stopped(workspace, predicted, monkeypatc
     assert totals[0] == 18 - 8  # one shard of eight clips was whole
     assert PriorCache(out).fingerprint == PriorCache(predicted).fingerprint
     assert [path.name for path in out.parent.iterdir()] == ["predicted.h5"]
+
+
+def test_reading_and_packing_ahead_changes_no_byte(tiny_workspace, predicted, tmp_path):
+    workspace = Workspace(tiny_workspace)
+    out = predict_priors(
+        workspace, route_runs(workspace), out=tmp_path / "plain.h5", size=SIZE, device="cpu", prefetch=0
+    )
+    assert PriorCache(out).fingerprint == PriorCache(predicted).fingerprint
+
+
+def test_clips_keep_their_company_when_only_some_are_missing(workspace, predicted, monkeypatch):
+    run_for(workspace, "s4")
+    company = {}
+
+    def watched(model, frames, audio, *, lengths, **named):
+        maps = class_maps(model, frames, audio, lengths=lengths, **named)
+        for part in frames.split(list(lengths)):
+            company.setdefault(part.numpy().tobytes(), set()).add((frames.numpy().tobytes(), tuple(lengths)))
+        return maps
+
+    monkeypatch.setattr(stage, "class_maps", watched)
+    options = {"size": SIZE, "device": "cpu", "batch_clips": 4}
+    out = predict_priors(workspace, route_runs(workspace), **options)
+    assert {len(lengths) for [(_, lengths)] in company.values()} == {2, 4}  # 12 clips of one run, 6 of the other
+    fingerprint = PriorCache(out).fingerprint
+    with h5py.File(out, "r+") as file:
+        file["maps"][3] ^= 1
+    predict_priors(workspace, route_runs(workspace), repair=True, **options)
+    assert all(len(seen) == 1 for seen in company.values())
+    repaired, alone = PriorCache(out), PriorCache(predicted)
+    assert repaired.fingerprint == fingerprint
+    for clip, uid in enumerate(repaired.uids):
+        assert repaired.verify(clip)
+        # Another sum's last bit can move a number over the border of its byte.
+        assert np.abs(repaired.maps(uid).astype(int) - alone.maps(uid)).max() <= 1
 
 
 # Masks from files
