@@ -10,14 +10,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
-from avsctl.caches.contents import check_bounds, read_array, read_texts
-from avsctl.caches.files import hash_of, whole_file
+from avsctl.caches.contents import check_array, check_bounds, read_array, read_texts
+from avsctl.caches.files import hash_of, hash_of_all, whole_file
 from avsctl.caches.header import (
     get_text,
     header,
@@ -25,11 +26,15 @@ from avsctl.caches.header import (
     new_cache,
     open_cache,
     readable,
+    reopen_cache,
     set_text,
     write_header,
 )
 from avsctl.caches.integrity import clip_hashes
 from avsctl.errors import AvsctlError
+
+ROWS_AT_ONCE = 4096
+"""Read together when all are looked at."""
 
 
 def assemble_audio(
@@ -41,19 +46,33 @@ def assemble_audio(
     inputs: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> Path:
-    """Write `audio.h5` from items `{"embedding": (T, D) float32}` in the order of `uids`."""
-    rows = [item["embedding"] for item in items()]  # 86,780 rows of 128 numbers are 44 MB
-    embedding = np.concatenate(rows).astype(np.float32)
+    """Write `audio.h5` from items `{"embedding": (T, D) float32}` in the order of `uids`.
+
+    Args:
+        items: called twice, gives all items in the same order.
+    """
+    counts, hashes, dim = [0], [], 0
+
+    def contents() -> Iterator[bytes]:
+        nonlocal dim
+        for uid, item in zip(uids, items(), strict=True):
+            rows, dim = item["embedding"], item["embedding"].shape[1]
+            counts.append(len(rows))
+            hashes.append(_hash(uid, rows).encode())
+            yield rows.tobytes()
+
+    fingerprint = hash_of_all(contents())
+    first_frame = np.cumsum(counts)
     with whole_file(path) as part, new_cache(part, ["clips"]) as file:
-        fingerprint = hash_of(*(row.tobytes() for row in rows))
         write_header(file, "audio", fingerprint=fingerprint, inputs=inputs, options=options)
         set_text(file, "encoder", encoder)
-        file.attrs["dim"] = embedding.shape[1]
+        file.attrs["dim"] = dim
         file["clips/uid"] = np.array([uid.encode() for uid in uids], dtype="S")
-        file["clips/first_frame"] = np.cumsum([0, *(len(row) for row in rows)])
-        hashes = [_hash(uid, row) for uid, row in zip(uids, rows, strict=True)]
-        file["clips/hash"] = np.array([value.encode() for value in hashes], dtype="S")
-        file["embedding"] = embedding
+        file["clips/first_frame"] = first_frame
+        file["clips/hash"] = np.array(hashes, dtype="S")
+        embedding = file.create_dataset("embedding", (int(first_frame[-1]), dim), np.float32)
+        for first, item in zip(first_frame, items(), strict=False):
+            embedding[first : first + len(item["embedding"])] = item["embedding"]
         mark_complete(file)
     return path
 
@@ -63,7 +82,7 @@ def _hash(uid: str, rows: np.ndarray) -> str:
 
 
 class AudioCache:
-    """Read `audio.h5`; the embeddings are held in memory.
+    """Read `audio.h5`. Pickles as its path and opens the file lazily, like `ClipCache`.
 
     Args:
         damaged: read it also where it holds NaN or infinite numbers, to mend it.
@@ -72,6 +91,7 @@ class AudioCache:
 
     def __init__(self, path: Path, *, damaged: bool = False):
         self.path = Path(path)
+        self._file: h5py.File | None = None
         with readable(self.path, "audio"), open_cache(self.path, "audio") as file:
             self.header = header(file)
             self.fingerprint = get_text(file, "fingerprint")
@@ -79,17 +99,13 @@ class AudioCache:
             self.dim = int(file.attrs["dim"])
             self.uids = uids = read_texts(file, "clips/uid")
             self._hashes = read_texts(file, "clips/hash") if "clips/hash" in file else []
-            self._embedding = read_array(file, "embedding", "f", 2)
+            embedding = check_array(file, "embedding", "f", 2)
             first = read_array(file, "clips/first_frame", "iu", 1)
-            self._first_frame = check_bounds("clips/first_frame", first, len(uids), len(self._embedding))
-            if self._embedding.shape[1] != self.dim or self.dim < 1:
-                raise ValueError(f"embedding has {self._embedding.shape[1]} numbers a frame, not {self.dim}")
+            self._first_frame = check_bounds("clips/first_frame", first, len(uids), len(embedding))
+            if embedding.shape[1] != self.dim or self.dim < 1:
+                raise ValueError(f"embedding has {embedding.shape[1]} numbers a frame, not {self.dim}")
+            wrong = [] if damaged else _rows_without_numbers(embedding)
         self._position = {uid: i for i, uid in enumerate(uids)}
-        if not damaged:
-            self._check_numbers(uids)
-
-    def _check_numbers(self, uids: Sequence[str]) -> None:
-        wrong = np.flatnonzero(~np.isfinite(self._embedding).all(axis=1))
         if len(wrong):
             uid = uids[int(np.searchsorted(self._first_frame, wrong[0], side="right")) - 1]
             raise AvsctlError(
@@ -97,13 +113,16 @@ class AudioCache:
                 f"Make it again with 'avsctl extract-audio --overwrite'."
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
     def __len__(self) -> int:
         return len(self.uids)
 
     @property
     def rows(self) -> int:
         """Number of embeddings: frames of all clips."""
-        return len(self._embedding)
+        return int(self._first_frame[-1])
 
     def embedding(self, uid: str) -> np.ndarray:
         """(T, D) float32 of a clip.
@@ -113,15 +132,31 @@ class AudioCache:
         position = self._position.get(uid)
         if position is None:
             raise AvsctlError(f"{self.path} has no clip {uid}. Run 'avsctl extract-audio --overwrite' on these clips.")
-        return self._embedding[self._first_frame[position] : self._first_frame[position + 1]]
+        return self.item(position)["embedding"]
 
     def item(self, clip: int) -> dict[str, np.ndarray]:
         """A clip by its place, as `assemble_audio` takes it."""
-        return {"embedding": self._embedding[self._first_frame[clip] : self._first_frame[clip + 1]]}
+        if self._file is None:
+            self._file = reopen_cache(self.path, "audio", self.fingerprint)
+        with readable(self.path, "audio"):
+            return {"embedding": self._file["embedding"][self._first_frame[clip] : self._first_frame[clip + 1]]}
 
     def verify(self, clip: int) -> bool:
         """Whether a clip's numbers are still those that were written.
 
         Raises: AvsctlError: If the cache has no checksums.
         """
-        return _hash(self.uids[clip], self.item(clip)["embedding"]) == clip_hashes(self._hashes, self.path)[clip]
+        return self.matches(clip, self.item(clip))
+
+    def matches(self, clip: int, item: Mapping[str, np.ndarray]) -> bool:
+        """Whether what was read of a clip is what was written. Raises: AvsctlError: As `verify`."""
+        return _hash(self.uids[clip], item["embedding"]) == clip_hashes(self._hashes, self.path)[clip]
+
+
+def _rows_without_numbers(embedding: h5py.Dataset) -> np.ndarray:
+    """Rows that hold NaN or infinite numbers, found piece by piece."""
+    wrong = [np.empty(0, np.int64)]
+    for start in range(0, len(embedding), ROWS_AT_ONCE):
+        part = embedding[start : start + ROWS_AT_ONCE]
+        wrong.append(start + np.flatnonzero(~np.isfinite(part).all(axis=1)))
+    return np.concatenate(wrong)

@@ -9,6 +9,9 @@
 | labels/data, labels/offset | bytes, (F + 1,) int64 | 8-bit index PNGs; empty where unlabelled |
 | audio/data, audio/offset | bytes, (n + 1,) int64 | wav files |
 | log_mel/data | (F, 96, 64) float32 | AVSBench-object's stored log-mel, where the dataset has it |
+| decoded/frames | (F, 3, S, S) uint8 | with `--cache-size S`: the frames at a model's size |
+| decoded/labels, decoded/sounding | (F, 224, 224) uint8 | with it: classes (nearest), what sounds (bilinear) |
+| decoded/hash | (n,) text | with it: hash of a clip's decoded frames and labels |
 | attributes classes, palette | JSON | names in index order; RGB rows |
 | attribute label_kind | text | `semantic`, `binary` (0 silent, 1 sounding), or `none` (not even classes are known) |
 """
@@ -25,6 +28,7 @@ import h5py
 import numpy as np
 
 from avsctl.caches.contents import check_array, check_bounds, read_array, read_texts
+from avsctl.caches.decoded import PARTS, create_decoded, decoded_hash, read_index
 from avsctl.caches.files import hash_of, whole_file
 from avsctl.caches.header import (
     get_text,
@@ -94,6 +98,8 @@ class _Tally:
     label_sizes: list[int] = field(default_factory=list)
     audio_sizes: list[int] = field(default_factory=list)
     log_mels: int = 0
+    decoded: list[str] = field(default_factory=list)
+    decoded_shapes: list[tuple[int, ...]] = field(default_factory=list)
 
     def add(self, item: Mapping[str, np.ndarray]) -> None:
         self.index.append(json.loads(item["index"].tobytes()))
@@ -103,6 +109,9 @@ class _Tally:
         self.label_sizes.extend(item["label_sizes"].tolist())
         self.audio_sizes.append(len(item["audio"]))
         self.log_mels += "log_mel" in item
+        if decoded_hash(item):
+            self.decoded.append(decoded_hash(item))
+            self.decoded_shapes = [item[name].shape[1:] for name in PARTS]
 
 
 def assemble_clips(
@@ -118,13 +127,15 @@ def assemble_clips(
 
     Args:
         items: called twice, gives all items in the same order (once for the sizes, once for the bytes).
+            All or none of them have decoded frames and labels, see `decoded.PARTS`.
         palette: (len(classes), 3) uint8.
         label_kind: one of `LABEL_KINDS`.
     """
     tally = _Tally()
     for item in items():
         tally.add(item)
-    with whole_file(path) as part, new_cache(part, ["clips", "frames", "labels", "audio", "log_mel"]) as file:
+    groups = ["clips", "frames", "labels", "audio", "log_mel", *(["decoded"] if tally.decoded else [])]
+    with whole_file(path) as part, new_cache(part, groups) as file:
         write_header(file, "clips", fingerprint=hash_of(*tally.hashes), inputs={}, options=options)
         set_text(file, "classes", json.dumps(list(classes)))
         set_text(file, "palette", json.dumps(np.asarray(palette).tolist()))
@@ -145,15 +156,19 @@ def _write_bytes(file: h5py.File, items: Iterable[Mapping[str, np.ndarray]], tal
         file.create_dataset(f"{name}/data", (sum(lengths),), np.uint8)
     if tally.log_mels:
         file.create_dataset("log_mel/data", (sum(tally.frames), 96, 64), np.float32, fillvalue=np.nan)
-    position = dict.fromkeys(sizes, 0)
+    if tally.decoded:
+        create_decoded(file, sum(tally.frames), tally.decoded_shapes, tally.decoded)
+    position, bounds = dict.fromkeys(sizes, 0), file["clips/first_frame"][...]
     for number, item in enumerate(items):
         for name in sizes:
             start = position[name]
             position[name] = stop = start + len(item[name])
             file[f"{name}/data"][start:stop] = item[name]
+        first, last = bounds[number : number + 2]
         if "log_mel" in item:
-            first, last = file["clips/first_frame"][number : number + 2]
             file["log_mel/data"][first:last] = item["log_mel"]
+        for part in PARTS if tally.decoded else ():
+            file[part][first:last] = item[part]
 
 
 class ClipCache:
@@ -197,6 +212,7 @@ class ClipCache:
         self.has_log_mel = "log_mel/data" in file
         if self.has_log_mel and check_array(file, "log_mel/data", "f", 3).shape != (frames, 96, 64):
             raise ValueError("log_mel/data does not fit the frames")
+        self.decoded_side, self.decoded_label_side, self._decoded_hashes = read_index(file, frames, len(self.uids))
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -251,9 +267,35 @@ class ClipCache:
             values = self._open()["log_mel/data"][self.first_frame[clip] : self.first_frame[clip + 1]]
         return None if np.isnan(values).any() else values
 
+    def decoded_frames(self, clip: int, seconds: Sequence[int]) -> np.ndarray:
+        """Some decoded frames of a clip, (len(seconds), 3, S, S) uint8, where `decoded_side` S is not 0."""
+        if list(seconds) == list(range(self.frame_count(clip))):
+            return self._decoded(PARTS[0], clip)
+        with readable(self.path, "clips"):
+            frames = self._open()[PARTS[0]]
+            return np.stack([frames[self.first_frame[clip] + second] for second in seconds])
+
+    def decoded_labels(self, clip: int, *, sounding: bool) -> np.ndarray:
+        """Decoded labels of a clip, (T, s, s) uint8 with s = `decoded_label_side`; 255 where a frame has none.
+
+        Args:
+            sounding: 1 where it sounds and 0 elsewhere, shrunk bilinearly, instead of class indices.
+        """
+        return self._decoded(PARTS[2] if sounding else PARTS[1], clip)
+
+    def _decoded(self, name: str, clip: int) -> np.ndarray:
+        with readable(self.path, "clips"):
+            return self._open()[name][self.first_frame[clip] : self.first_frame[clip + 1]]
+
     def item(self, clip: int) -> dict[str, np.ndarray]:
         """A clip by its place, as `assemble_clips` takes it."""
-        record = ClipRecord(
+        whole = self._record(clip).arrays()
+        if self.decoded_side:
+            whole |= {name: self._decoded(name, clip) for name in PARTS}
+        return whole
+
+    def _record(self, clip: int) -> ClipRecord:
+        return ClipRecord(
             uid=self.uids[clip],
             video=self.videos[clip],
             subset=self.subsets[clip],
@@ -263,11 +305,15 @@ class ClipCache:
             audio=self.audio_bytes(clip),
             log_mel=self.log_mel(clip),
         )
-        return record.arrays()
 
     def verify(self, clip: int) -> bool:
         """Whether a clip's bytes are still those that were written."""
-        return self.item(clip)["hash"].tobytes().decode() == self.hashes[clip]
+        return self.matches(clip, self.item(clip))
+
+    def matches(self, clip: int, item: Mapping[str, np.ndarray]) -> bool:
+        """Whether what was read of a clip is what was written."""
+        same = item["hash"].tobytes().decode() == self.hashes[clip]
+        return same and (not self.decoded_side or decoded_hash(item) == self._decoded_hashes[clip])
 
     def _open(self) -> h5py.File:
         if self._file is None:

@@ -19,6 +19,7 @@ MAX_HELD = 2**30
 """Bytes of a dataset that readers hold in memory."""
 PIECEWISE = (
     *("frames/data", "labels/data", "audio/data", "log_mel/data", "maps"),
+    *("decoded/frames", "decoded/labels", "decoded/sounding"),
     *("features/4", "features/8", "features/16", "features/32"),
 )
 """What is read clip by clip, and may be larger."""

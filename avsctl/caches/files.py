@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,11 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 def hash_of(*parts: bytes | str) -> str:
     """The first 16 hexadecimal digits of a SHA-256 over length-prefixed parts."""
+    return hash_of_all(parts)
+
+
+def hash_of_all(parts: Iterable[bytes | str]) -> str:
+    """`hash_of` many parts that need not be in memory together."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

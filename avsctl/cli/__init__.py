@@ -12,6 +12,7 @@ from avsctl import __version__
 COMMANDS = {
     "prepare": "Read a dataset, or render the synthetic one, into clips.h5.",
     "extract-audio": "Compute one audio embedding per frame into audio.h5.",
+    "merge-caches": "Join what several machines prepared or extracted, each its share.",
     "train-avs": "Train stage 1: where does the sound come from?",
     "predict-priors": "Write stage 1's masks for every frame: the stepping stone.",
     "train-avss": "Train stage 2: what sounds, given a prior.",

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 from avsctl.ahead import PREFETCH
 from avsctl.caches.clips import SPLITS, SUBSETS
+from avsctl.caches.shares import Share
 from avsctl.cli._config import read_config
 from avsctl.cli._console import set_up_logging
 from avsctl.distributed import joined, launched
@@ -186,6 +187,25 @@ def check_repair(repair: bool, overwrite: bool) -> None:
         raise AvsctlError("--repair keeps what is whole and --overwrite makes all of it again: give one of them.")
 
 
+class _ShareType(click.ParamType):
+    """`i/n`: a `Share`."""
+
+    name = "i/n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Share:
+        try:
+            return value if isinstance(value, Share) else Share.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+share_option = click.option(
+    "--shard",
+    "share",
+    type=_ShareType(),
+    metavar="i/n",
+    help="Only this machine's share of the clips, the i-th of n, into a file of its own; see merge-caches.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 workers_option = click.option(
     "--workers", type=click.IntRange(min=0), default=None, show_default="all cores", help="Worker processes."

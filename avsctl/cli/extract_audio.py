@@ -6,8 +6,17 @@ from pathlib import Path
 
 import click
 
+from avsctl.caches.shares import Share
 from avsctl.cli._console import out, track
-from avsctl.cli._options import WEIGHTS, check_repair, command, overwrite_option, repair_option, workers_option
+from avsctl.cli._options import (
+    WEIGHTS,
+    check_repair,
+    command,
+    overwrite_option,
+    repair_option,
+    share_option,
+    workers_option,
+)
 from avsctl.workspace import Workspace
 from avsctl_models.audio.encoders import ENCODERS
 
@@ -35,6 +44,7 @@ from avsctl_models.audio.encoders import ENCODERS
 @click.option(
     "--out", "target", type=click.Path(path_type=Path), metavar="FILE", help="Cache to write. [default: audio.h5]"
 )
+@share_option
 @workers_option
 @overwrite_option
 @repair_option
@@ -44,6 +54,7 @@ def command(
     weights: Path | None,
     pca: Path | None,
     target: Path | None,
+    share: Share | None,
     workers: int | None,
     overwrite: bool,
     repair: bool,
@@ -64,6 +75,7 @@ def command(
         encoder_name=chosen,
         weights=weights,
         pca=pca,
+        share=share,
         overwrite=overwrite,
         repair=repair,
         workers=workers,

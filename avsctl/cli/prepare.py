@@ -11,7 +11,9 @@ import click
 from rich.table import Table
 
 from avsctl.caches.clips import SPLITS, ClipCache
+from avsctl.caches.decoded import MAX_SIDE
 from avsctl.caches.files import read_json
+from avsctl.caches.shares import Share
 from avsctl.cli import _options
 from avsctl.cli._check import show_check
 from avsctl.cli._console import err, exit_with_failures, out, track
@@ -30,6 +32,15 @@ def command() -> None:
     """
 
 
+_cache_size_option = click.option(
+    "--cache-size",
+    type=click.IntRange(1, MAX_SIDE),
+    metavar="SIDE",
+    help="Also keep every frame decoded at a model's size (384 for swin-b-384): reading is several times faster, the "
+    "file larger by 3 x SIDE x SIDE bytes a frame. The sizes are said first.",
+)
+
+
 def _reading_options(function: Any) -> Any:
     for option in (
         _options.json_option,
@@ -37,6 +48,8 @@ def _reading_options(function: Any) -> Any:
         _options.overwrite_option,
         _options.repair_option,
         _options.pixels_option,
+        _cache_size_option,
+        _options.share_option,
         click.option(
             "--skip-broken", is_flag=True, help="Leave clips with broken files out and list them in clips.skipped.json."
         ),
@@ -120,6 +133,7 @@ class Cut(click.ParamType):
 )  # fmt: skip
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Of the new clips.")
 @click.option("--subset", default="videos", show_default=True, metavar="NAME", help="Of the new clips.")
+@_cache_size_option
 @_options.overwrite_option
 @_options.repair_option
 @_options.workers_option
@@ -132,9 +146,7 @@ def videos(
     split: str,
     subset: str,
     overwrite: bool,
-    repair: bool,
-    workers: int | None,
-    as_json: bool,
+    **options: Any,
 ) -> None:
     """Cut videos into clips without labels, one picture and one second of sound per second, and read them.
 
@@ -152,7 +164,7 @@ def videos(
     length = None if cut == "whole" else int(cut)
     made = cut_videos(videos, root, length=length, subset=subset, split=split, overwrite=overwrite, track=track)
     dataset = open_dataset(root, command="avsctl prepare folder")
-    _read(dataset, workspace, overwrite=overwrite, repair=repair, workers=workers, as_json=as_json)
+    _read(dataset, workspace, overwrite=overwrite, **options)
     exit_with_failures(made.failed, len(made.failed) + len(made.new) + len(made.kept), "videos could not be read")
 
 
@@ -167,6 +179,7 @@ def videos(
 @click.option("--clips", type=click.IntRange(min=1), help="About how many clips in all. Default: 528.")
 @click.option("--size", type=click.IntRange(32, 2048), default=160, show_default=True, help="Side of a frame.")
 @_options.seed_option
+@_cache_size_option
 @_options.overwrite_option
 @_options.repair_option
 @_options.workers_option
@@ -177,10 +190,8 @@ def synthetic(
     clips: int | None,
     size: int,
     seed: int,
-    overwrite: bool,
-    repair: bool,
     workers: int | None,
-    as_json: bool,
+    **options: Any,
 ) -> None:
     """Draw a small world of things that sound, in AVSBench-semantic's layout, and read it.
 
@@ -201,7 +212,7 @@ def synthetic(
         workers=processes,
         track=track,
     )
-    _read(open_dataset(root), workspace, overwrite=overwrite, repair=repair, workers=workers, as_json=as_json)
+    _read(open_dataset(root), workspace, workers=workers, **options)
 
 
 for _subcommand in (avsbench, synthetic, folder, videos):
@@ -216,13 +227,17 @@ def _read(
     workers: int | None,
     overwrite: bool,
     repair: bool,
+    cache_size: int | None,
     subset: str = "all",
     skip_broken: bool = False,
     check: bool = False,
+    share: Share | None = None,
 ) -> None:
     from avsctl.stages.prepare import prepare, skipped_list
 
     _options.check_repair(repair, overwrite)
+    if check and share is not None:
+        raise AvsctlError("--check inspects the whole dataset: leave out --shard.")
     err.print(f"found {dataset.name} in {dataset.root}", markup=False, highlight=False)
     if check:
         report = inspect(dataset, subset=subset, workers=workers, track=track)
@@ -232,17 +247,21 @@ def _read(
         dataset,
         workspace.clips,
         subset=subset,
+        share=share,
         workers=workers,
         skip_broken=skip_broken,
         overwrite=overwrite,
         repair=repair,
+        cache_size=cache_size,
         track=track,
     )
     skipped = read_json(skipped_list(path)) if skipped_list(path).exists() else []
-    _show(dataset, ClipCache(path), skipped, as_json)
+    _show(dataset, ClipCache(path), skipped, as_json, share)
 
 
-def _show(dataset: Dataset, clips: ClipCache, skipped: list[dict[str, str]], as_json: bool) -> None:
+def _show(
+    dataset: Dataset, clips: ClipCache, skipped: list[dict[str, str]], as_json: bool, share: Share | None
+) -> None:
     counts = Counter(zip(clips.subsets, clips.splits, strict=True))
     frames: Counter[str] = Counter()
     for clip, subset in enumerate(clips.subsets):
@@ -255,6 +274,7 @@ def _show(dataset: Dataset, clips: ClipCache, skipped: list[dict[str, str]], as_
             "fingerprint": clips.fingerprint,
             "counts": {f"{subset}/{split}": count for (subset, split), count in sorted(counts.items())},
             "frames": int(clips.first_frame[-1]),
+            "decoded_size": clips.decoded_side or None,
             "classes": len(clips.classes),
             "skipped": skipped,
         }
@@ -269,4 +289,9 @@ def _show(dataset: Dataset, clips: ClipCache, skipped: list[dict[str, str]], as_
     out.print(table)
     for left_out in skipped:
         out.print(f"left out {left_out['uid']}: {left_out['path']} {left_out['reason']}", markup=False, highlight=False)
-    out.print(f"{clips.path} is ready. Next: avsctl extract-audio", markup=False, highlight=False)
+    if clips.decoded_side:
+        out.print(f"frames are decoded at {clips.decoded_side}x{clips.decoded_side}", highlight=False)
+    following = "avsctl extract-audio"
+    if share is not None:
+        following = f"avsctl merge-caches (when all {share.of} are there), or avsctl extract-audio --shard {share}"
+    out.print(f"{clips.path} is ready. Next: {following}", markup=False, highlight=False)

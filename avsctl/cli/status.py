@@ -55,10 +55,25 @@ def _show(content: dict[str, Any]) -> None:
     _show_reports(content["reports"])
     for name, size in content["unfinished"].items():
         _say(f"{name} is half made ({readable_bytes(size)} so far); its command goes on from there")
+    for shares in content["shares"]:
+        _show_shares(shares)
     for entry in content.get("verified", ()):
         whole = f"{entry['clips']:,} clips as they were written" if entry["clips"] else "readable"
         _say(f"checked {entry['path']}: {whole}" if entry["problem"] is None else f"damaged: {entry['problem']}")
     _say("next: " + "   or   ".join(content["next"]))
+
+
+def _show_shares(shares: dict[str, Any]) -> None:
+    missing, there = shares["missing"], len(shares["there"])
+    if len(shares["of"]) > 1:
+        state = f"shares of {' and of '.join(map(str, shares['of']))} are there: delete those that are not meant"
+    elif missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        verb = "is" if len(missing) == 1 else "are"
+        state = f"{there} of {shares['of'][0]} shares are there, {', '.join(missing[:3])}{more} {verb} missing"
+    else:
+        state = f"all {there} shares are there; 'avsctl merge-caches --remove' joins them"
+    _say(f"{shares['name']}: {state}")
 
 
 def _show_clips(clips: dict[str, Any] | None) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
 from avsctl.caches.clips import ClipCache
+from avsctl.data.augment import View
 from avsctl.data.labels import read_label
 from avsctl.errors import AvsctlError
 from avsctl.pictures import open_picture
@@ -17,7 +20,8 @@ def decode_frame(clips: ClipCache, clip: int, second: int, data: bytes) -> Image
     Raises: AvsctlError: If it is broken or has too many pixels.
     """
     try:
-        return open_picture(data).convert("RGB")
+        picture = open_picture(data)
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
     except ValueError as error:
         raise _refused(clips, clip, second, "frame", error) from None
 
@@ -25,6 +29,19 @@ def decode_frame(clips: ClipCache, clip: int, second: int, data: bytes) -> Image
 def decode_frames(clips: ClipCache, clip: int) -> list[np.ndarray]:
     """All frames of a clip, (H, W, 3) uint8. Raises: AvsctlError: As `decode_frame`."""
     return [np.asarray(decode_frame(clips, clip, t, data)) for t, data in enumerate(clips.frame_bytes(clip))]
+
+
+def resized_frames(
+    clips: ClipCache, clip: int, files: Sequence[bytes], seconds: Sequence[int], side: int, view: View
+) -> np.ndarray:
+    """Some frames of a clip at a model's size, (len(seconds), 3, side, side) uint8.
+
+    Args:
+        files: all of the clip's pictures.
+    Raises: AvsctlError: As `decode_frame`.
+    """
+    seen = {t: view.frame(decode_frame(clips, clip, t, files[t]), side) for t in sorted(set(seconds))}
+    return np.ascontiguousarray(np.stack([seen[t] for t in seconds]).transpose(0, 3, 1, 2))
 
 
 def decode_label(clips: ClipCache, clip: int, second: int, data: bytes) -> np.ndarray:
@@ -38,9 +55,14 @@ def decode_label(clips: ClipCache, clip: int, second: int, data: bytes) -> np.nd
         raise _refused(clips, clip, second, "label", error) from None
 
 
-def decode_labels(clips: ClipCache, clip: int) -> list[np.ndarray | None]:
-    """All labels of a clip, None where a frame has none. Raises: AvsctlError: As `decode_label`."""
-    stored = enumerate(clips.label_bytes(clip))
+def decode_labels(clips: ClipCache, clip: int, files: Sequence[bytes] | None = None) -> list[np.ndarray | None]:
+    """All labels of a clip, None where a frame has none.
+
+    Args:
+        files: the clip's index pictures; None takes those of the cache.
+    Raises: AvsctlError: As `decode_label`.
+    """
+    stored = enumerate(clips.label_bytes(clip) if files is None else files)
     return [decode_label(clips, clip, second, data) if data else None for second, data in stored]
 
 

@@ -71,6 +71,11 @@ def binary_label(
     return _sounding_at_borders(index, colours, size)
 
 
+def binary_from_classes(labels: np.ndarray) -> np.ndarray:
+    """Which pixels sound, of class indices at a model's size: every class but 0; `UNLABELLED` stays."""
+    return np.where(labels == UNLABELLED, labels, labels != 0).astype(np.uint8)
+
+
 def sounding_colours(rgb: np.ndarray, size: int) -> np.ndarray:
     """Shrink a label picture in colours bilinearly and mark what isn't black.
 

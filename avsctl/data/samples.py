@@ -17,8 +17,8 @@ from avsctl.caches.features import FeatureCache
 from avsctl.caches.priors import PriorCache
 from avsctl.configs import LABEL_SIZE
 from avsctl.data.augment import View
-from avsctl.data.decoding import decode_frame, decode_labels
-from avsctl.data.labels import UNLABELLED, binary_label, semantic_label
+from avsctl.data.decoding import decode_labels, resized_frames
+from avsctl.data.labels import UNLABELLED, binary_from_classes, binary_label, semantic_label
 from avsctl.data.reading import read_batches
 from avsctl.errors import AvsctlError
 from avsctl_models.backbones import STRIDES
@@ -144,12 +144,13 @@ class ClipSamples(torch.utils.data.Dataset):
         indices: clips to give, in order.
         task: `avs` gives 0/1 labels, `avss` class indices.
         image_size: side of the model's input; frames are resized as the released readers do (Pillow bilinear,
-            without keeping the aspect ratio).
+            without keeping the aspect ratio). Frames and labels that the cache holds decoded at the sizes asked for
+            are read as they are, which gives the same.
         frames: `all`; `labelled` leaves the unlabelled out; `repeat` gives S4 training clips their first frame five
             times, as the released reader does.
         frames_per_clip: at most so many frames of a clip; None takes all.
-        augment: show a random `View` of each clip. This and the frames are drawn anew for every `epoch`, from
-            (seed, epoch, clip).
+        augment: show a random `View` of each clip, cut from the original frames. This and the frames are drawn anew
+            for every `epoch`, from (seed, epoch, clip).
         audio: an `AudioCache`, or what holds changed sound.
         features: a cache of the maps of these frames, which are then only read where it lacks levels; None reads
             frames alone. May be exchanged between epochs.
@@ -205,7 +206,7 @@ class ClipSamples(torch.utils.data.Dataset):
         uid = self.clips.uids[clip]
         rng = np.random.default_rng([self.seed, self.epoch, clip])
         view = View.draw(rng) if self.augment else View()
-        labels = np.stack([self._label(index, view) for index in decode_labels(self.clips, clip)])
+        labels = self._read_labels(clip, view)
         labelled = self.clips.labelled(clip)
         audio = self.audio.embedding(uid)
         if len(audio) != len(labels):
@@ -230,10 +231,10 @@ class ClipSamples(torch.utils.data.Dataset):
     def _read_frames(self, clip: int, shown: list[int], view: View) -> Tensor:
         if self.features is not None and len(self.features.strides) == len(STRIDES):
             return torch.zeros(len(shown), 3, 0, 0, dtype=torch.uint8)
-        pictures = self.clips.frame_bytes(clip)
-        seen = {t: decode_frame(self.clips, clip, t, pictures[t]) for t in sorted(set(shown))}
-        decoded = {t: view.frame(picture, self.image_size) for t, picture in seen.items()}
-        return torch.from_numpy(np.stack([decoded[t] for t in shown])).permute(0, 3, 1, 2).contiguous()
+        if not self.augment and self.clips.decoded_side == self.image_size:
+            return torch.from_numpy(self.clips.decoded_frames(clip, shown))
+        files = self.clips.frame_bytes(clip)
+        return torch.from_numpy(resized_frames(self.clips, clip, files, shown, self.image_size, view))
 
     def _choose_frames(self, labelled: np.ndarray, rng: np.random.Generator) -> tuple[list[int], list[int]]:
         """Which frames are shown, and with which seconds' sound."""
@@ -254,6 +255,13 @@ class ClipSamples(torch.utils.data.Dataset):
         prior = source.read(uid, labels)
         # The oracle is made from labels that are seen this way already.
         return prior if source.kind == "oracle" or not self.augment else np.stack([view.map(p) for p in prior])
+
+    def _read_labels(self, clip: int, view: View) -> np.ndarray:
+        bilinear = self.task == "avs" and self.binary_labels == "bilinear"
+        if self.augment or self.clips.decoded_label_side != self.label_size:
+            return np.stack([self._label(index, view) for index in decode_labels(self.clips, clip)])
+        labels = self.clips.decoded_labels(clip, sounding=bilinear)
+        return binary_from_classes(labels) if self.task == "avs" and not bilinear else labels
 
     def _label(self, index: np.ndarray | None, view: View) -> np.ndarray:
         if index is None:

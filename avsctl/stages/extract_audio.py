@@ -15,6 +15,7 @@ from avsctl.caches.files import hash_of
 from avsctl.caches.integrity import find_damage, mended
 from avsctl.caches.locks import sole_writer
 from avsctl.caches.shards import Shards, making, remove_leftovers
+from avsctl.caches.shares import Share
 from avsctl.caches.space import check_space
 from avsctl.data.media import decode_sound
 from avsctl.data.workers import spread
@@ -33,6 +34,7 @@ def extract_audio(
     encoder_name: str = "logmel",
     weights: Path | None = None,
     pca: Path | None = None,
+    share: Share | None = None,
     overwrite: bool = False,
     repair: bool = False,
     workers: int | None = None,
@@ -45,57 +47,77 @@ def extract_audio(
         encoder_name: `vggish`, `logmel` or `yamnet`; weights: its file, None for logmel.
         pca: VGGish's PCA parameters, for embeddings as torch.hub's VGGish gives them (after the ReLU, whole numbers
             in 0 to 255); the cache's encoder is then `vggish-pca`. No released AVS model uses it.
+        share: only this share of the clips, into a file of its own beside `out`, for `merge_caches`. Where there is
+            no `clips` yet, it takes the share's own file, which `prepare` made.
         repair: check every clip of `out` and embed only those again whose numbers are not what was written.
         workers: processes, None for one per core. A rerun goes on where the last one stopped.
-    Returns: `out`.
+    Returns: `out`, or the share's file.
     Raises: AvsctlError: If the sound or the weights can't be read, or `out` holds something else.
     """
-    cache = ClipCache(clips)
+    cache, numbers = _clips(clips, share)
     check_encoder(encoder_name, weights)
     if pca is not None:
         _load_pca(encoder_name, pca)  # refuses what doesn't fit before any work is done
     made = encoder_name if pca is None else f"{encoder_name}-pca"
-    plan = {"clips": cache.fingerprint, "encoder": made, "weights": _hash_file(weights), "pca": _hash_file(pca)}
+    # A share is made from its own clips alone, be they in a file of their own or merged already.
+    source = cache.fingerprint if share is None else hash_of(*cache.hashes[numbers.start : numbers.stop])
+    plan = {"clips": source, "encoder": made, "weights": _hash_file(weights), "pca": _hash_file(pca)}
+    if share is not None:
+        out, plan = share.path(out), {**plan, "shard": str(share)}
     found = find_damage(lambda: AudioCache(out, damaged=True), track) if repair and out.exists() else None
     if found is not None:
         kept, damaged = found
         _check_same(kept, plan)
-        return _mend(kept, damaged, cache, (encoder_name, weights, pca)) if damaged else out
+        return _mend(kept, damaged, cache, numbers, (encoder_name, weights, pca)) if damaged else out
     if out.exists() and not (overwrite or repair):
         _check_same(AudioCache(out), plan)
         remove_leftovers(out)
         return out
-    item_bytes = 4 * DIMENSIONS[encoder_name] * int(cache.first_frame[-1]) / len(cache)
-    with making(out, plan, len(cache), CLIPS_PER_SHARD, item_bytes=item_bytes) as shards:
+    frames = cache.first_frame[numbers.stop] - cache.first_frame[numbers.start]
+    item_bytes = 4 * DIMENSIONS[encoder_name] * int(frames) / len(numbers)
+    with making(out, plan, len(numbers), CLIPS_PER_SHARD, item_bytes=item_bytes) as shards:
         missing = shards.missing()
-        job = _Embedding(cache, encoder_name, weights, pca, shards)
+        job = _Embedding(cache, numbers, encoder_name, weights, pca, shards)
         for _ in track(spread(job, missing, workers), "sound", len(missing)):
             pass
         return assemble_audio(
             out,
             shards.read,
-            uids=cache.uids,
+            uids=[cache.uids[clip] for clip in numbers],
             encoder=made,
-            inputs={"clips": cache.fingerprint},
+            inputs={"clips": source},
             options=plan,
         )
 
 
+def _clips(path: Path, share: Share | None) -> tuple[ClipCache, range]:
+    """The cache that holds the clips to embed, and which of its clips they are."""
+    if share is not None and not path.exists():
+        cache = ClipCache(share.path(path))
+        return cache, range(len(cache))
+    cache = ClipCache(path)
+    return cache, range(len(cache)) if share is None else share.cut(np.diff(cache.first_frame).tolist())
+
+
 def _mend(
-    kept: AudioCache, damaged: Sequence[int], clips: ClipCache, tools: tuple[str, Path | None, Path | None]
+    kept: AudioCache,
+    damaged: Sequence[int],
+    clips: ClipCache,
+    numbers: range,
+    tools: tuple[str, Path | None, Path | None],
 ) -> Path:
     """Write an audio cache again with the sound of its `damaged` clips embedded anew."""
     encode, post = _tools(*tools)
-    for clip in damaged:
-        if not clips.verify(clip):
+    for place in damaged:
+        if not clips.verify(numbers[place]):
             raise AvsctlError(
-                f"Clip {clips.uids[clip]} is damaged in {clips.path}. Run 'avsctl prepare' with --repair first."
+                f"Clip {kept.uids[place]} is damaged in {clips.path}. Run 'avsctl prepare' with --repair first."
             )
-    again = {clip: {"embedding": post(embed_clip(encode, clips, clip))} for clip in damaged}
+    again = {place: {"embedding": post(embed_clip(encode, clips, numbers[place]))} for place in damaged}
     with sole_writer(kept.path):
         check_space(kept.path.parent, kept.path.stat().st_size, kept.path.name)
         about = {"inputs": kept.header["inputs"], "options": kept.header["options"]}
-        return assemble_audio(kept.path, mended(kept, again), uids=clips.uids, encoder=kept.encoder, **about)
+        return assemble_audio(kept.path, mended(kept, again), uids=kept.uids, encoder=kept.encoder, **about)
 
 
 def check_encoder(name: str, weights: Path | None) -> None:
@@ -158,6 +180,7 @@ class _Embedding:
     """Embeds the clips of one shard; what a worker process holds."""
 
     clips: ClipCache
+    numbers: range
     encoder: str
     weights: Path | None
     pca: Path | None
@@ -165,7 +188,8 @@ class _Embedding:
 
     def __call__(self, shard: int) -> int:
         encode, post = _tools(self.encoder, self.weights, self.pca)
-        items = [{"embedding": post(embed_clip(encode, self.clips, clip))} for clip in self.shards.range(shard)]
+        chosen = [self.numbers[place] for place in self.shards.range(shard)]
+        items = [{"embedding": post(embed_clip(encode, self.clips, clip))} for clip in chosen]
         self.shards.write(shard, items)
         return shard
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avsctl.caches.clips import ClipCache, assemble_clips
-from avsctl.caches.files import hash_of, read_json, write_json
+from avsctl.caches.clips import ClipCache, ClipRecord, assemble_clips
+from avsctl.caches.files import hash_of, hash_of_all, read_json, write_json
 from avsctl.caches.integrity import find_damage, mended
 from avsctl.caches.locks import sole_writer
 from avsctl.caches.shards import Shards, making, remove_leftovers
+from avsctl.caches.shares import Share
 from avsctl.caches.space import check_space
 from avsctl.data.layouts import Dataset, Entry
 from avsctl.data.media import BrokenClip
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
+from avsctl.stages.cache_frames import cache_frames, check_room, decoded, is_decoded
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +38,12 @@ def prepare(
     out: Path,
     *,
     subset: str | None = None,
+    share: Share | None = None,
     workers: int | None = None,
     skip_broken: bool = False,
     overwrite: bool = False,
     repair: bool = False,
+    cache_size: int | None = None,
     track: Track = silent,
 ) -> Path:
     """Read every clip of a dataset and put them into one cache.
@@ -51,11 +55,13 @@ def prepare(
     Args:
         dataset: from `avsctl.data.layouts`.
         subset: only this one's clips; None or `all` takes every one.
+        share: only this share of them, into a file of its own beside `out`, for `merge_caches`.
         workers: processes, None for one per core.
         skip_broken: leave clips with broken files out, and list them in `clips.skipped.json`, each with
             `uid`, `subset`, `split`, `path`, `reason` and `kind`.
         repair: check every clip of `out` and read only those again whose bytes are not what was written.
-    Returns: `out`.
+        cache_size: also keep every frame decoded at this side, see `cache_frames`.
+    Returns: `out`, or the share's file.
     Raises: AvsctlError: If a file is missing, short or broken, or if `out` holds something else.
     """
     entries = dataset.subset(subset)
@@ -64,21 +70,52 @@ def prepare(
         "subset": subset or "all",
         "content": hash_of(json.dumps(dataset.classes), *(dataset.listing(entry) for entry in entries)),
     }
-    plan = {"layout": dataset.name, "classes": dataset.classes, "entries": [asdict(entry) for entry in entries]}
-    found = find_damage(lambda: ClipCache(out), track) if repair and out.exists() else None
-    if found is not None:
-        kept, damaged = found
-        _check_same(kept, options)
-        return _mend(kept, damaged, dataset, entries) if damaged else out
-    if out.exists() and not (overwrite or repair):
-        _check_up_to_date(ClipCache(out), options, skip_broken)
-        remove_leftovers(out)
-        return out
+    if share is not None:
+        out, options = share.path(out), {**options, "shard": str(share)}
+        numbers = share.cut([entry.frames for entry in entries])
+        entries = entries[numbers.start : numbers.stop]
+    if cache_size is not None and (overwrite or not is_decoded(out, cache_size)):
+        check_room(out, sum(entry.frames for entry in entries), cache_size)
+    if not (repair and _repaired(out, dataset, entries, options, track)):
+        if out.exists() and not (overwrite or repair):
+            _check_up_to_date(ClipCache(out), options, skip_broken)
+            remove_leftovers(out)
+        else:
+            _make(out, dataset, entries, options, skip_broken, workers, track)
+    return out if cache_size is None else cache_frames(out, cache_size, workers=workers, track=track)
+
+
+def _repaired(out: Path, dataset: Dataset, entries: Sequence[Entry], options: dict[str, Any], track: Track) -> bool:
+    """Whether a cache is whole, after its damaged clips were read again; False where all of it is to be made."""
+    found = find_damage(lambda: ClipCache(out), track) if out.exists() else None
+    if found is None:
+        return False
+    kept, damaged = found
+    _check_same(kept, options)
+    if damaged:
+        _mend(kept, damaged, dataset, entries)
+    return True
+
+
+def _make(
+    out: Path,
+    dataset: Dataset,
+    entries: list[Entry],
+    options: dict[str, Any],
+    skip_broken: bool,
+    workers: int | None,
+    track: Track,
+) -> None:
+    plan = {
+        "layout": dataset.name,
+        "classes": dataset.classes,
+        "entries": hash_of_all(repr(entry) for entry in entries),
+    }
     item_bytes = _bytes_of_clip(dataset, entries)
     with making(out, plan, len(entries), item_bytes=item_bytes, also=[skipped_list(out)]) as shards:
         job = _Reading(dataset, entries, shards, skip_broken)
         _read_missing(job, workers, track)
-        return _assemble(job, out, options, track)
+        _assemble(job, out, options, track)
 
 
 def _bytes_of_clip(dataset: Dataset, entries: Sequence[Entry]) -> float:
@@ -153,13 +190,13 @@ def _skipped(entry: Entry, broken: BrokenClip) -> dict[str, np.ndarray]:
     return {"skipped": np.array(json.dumps(what))}
 
 
-def _mend(kept: ClipCache, damaged: Sequence[int], dataset: Dataset, entries: Sequence[Entry]) -> Path:
+def _mend(kept: ClipCache, damaged: Sequence[int], dataset: Dataset, entries: Sequence[Entry]) -> None:
     """Write a cache again with its `damaged` clips read anew."""
     out = kept.path
     skipped = {clip["uid"] for clip in read_json(skipped_list(out))} if kept.header["options"].get("skipped") else set()
     order = [entry for entry in entries if entry.uid not in skipped]
     try:
-        again = {clip: dataset.load(order[clip]).record.arrays() for clip in damaged}
+        again = {clip: _read_again(kept, clip, dataset.load(order[clip]).record) for clip in damaged}
     except BrokenClip as broken:
         raise AvsctlError(f"{broken}. The clip is damaged in {out}, too: restore the dataset's file.") from None
     hashes = [_hash(again[clip]) if clip in again else kept.hashes[clip] for clip in range(len(order))]
@@ -169,7 +206,7 @@ def _mend(kept: ClipCache, damaged: Sequence[int], dataset: Dataset, entries: Se
         )
     with sole_writer(out):
         check_space(out.parent, out.stat().st_size, out.name)
-        return assemble_clips(
+        assemble_clips(
             out,
             mended(kept, again),
             classes=kept.classes,
@@ -177,6 +214,12 @@ def _mend(kept: ClipCache, damaged: Sequence[int], dataset: Dataset, entries: Se
             label_kind=kept.label_kind,
             options=kept.header["options"],
         )
+
+
+def _read_again(kept: ClipCache, clip: int, record: ClipRecord) -> dict[str, np.ndarray]:
+    """A clip as arrays, decoded too where the cache has that."""
+    side = kept.decoded_side
+    return record.arrays() | (decoded(kept, clip, record.frames, record.labels, side) if side else {})
 
 
 def _hash(item: Mapping[str, np.ndarray]) -> str:
@@ -227,13 +270,13 @@ def _clips_done(job: _Reading, missing: list[int], workers: int | None) -> Itera
         yield from job.shards.range(shard)
 
 
-def _assemble(job: _Reading, out: Path, options: dict[str, Any], track: Track) -> Path:
+def _assemble(job: _Reading, out: Path, options: dict[str, Any], track: Track) -> None:
     skipped, odd = job.notes()
     if len(skipped) == len(job.entries):
         raise AvsctlError(f"Not one clip can be read, {skipped[0]['path']} {skipped[0]['reason']} being the first.")
     assemble_clips(
         out,
-        lambda: track(job.clips(), "writing clips.h5", total=len(job.entries) - len(skipped)),
+        lambda: track(job.clips(), f"writing {out.name}", total=len(job.entries) - len(skipped)),
         classes=job.dataset.classes,
         palette=job.dataset.palette,
         label_kind=job.dataset.label_kind,
@@ -247,4 +290,3 @@ def _assemble(job: _Reading, out: Path, options: dict[str, Any], track: Track) -
         log.info("%d labels hold colours outside the palette; those pixels are background.", odd[0])
     if odd[1]:
         log.info("%d masks hold greys; 128 and more counts as sounding.", odd[1])
-    return out

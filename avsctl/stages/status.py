@@ -13,6 +13,7 @@ from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import read_json
 from avsctl.caches.priors import PriorCache
+from avsctl.caches.shares import find_shares, missing_shares
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Run, Workspace
 
@@ -27,7 +28,8 @@ def status(workspace: Workspace) -> dict[str, Any]:
     """Look at a workspace; a damaged file is a finding, never an error.
 
     Returns: `workspace`, `bytes`, `clips` and `audio` (None where missing), `priors`, `runs`, `reports` (lists),
-        `unfinished` (bytes of caches that are half made, by name) and `next`, the commands to paste. What can't be
+        `unfinished` (bytes of caches that are half made, by name), `shares` (of each cache that several machines make:
+        which are there and which are missing) and `next`, the commands to paste. What can't be
         read has `problem`, one line that says what to do, instead of its content. Sizes are in bytes, scores
         fractions; `fits` says whether a cache was made from these clips, None where the clips can't be read.
     """
@@ -47,6 +49,10 @@ def status(workspace: Workspace) -> dict[str, Any]:
     }
     shards = [*workspace.root.glob(".*.shards"), *workspace.root.glob("priors/.*.shards")]
     content["unfinished"] = {path.name[1 : -len(".shards")]: _size(path) for path in shards}
+    content["shares"] = [found for path in (workspace.clips, workspace.audio) if (found := _shares(path))]
+    content["bytes"] += sum(
+        _size(path) for target in (workspace.clips, workspace.audio) for path in find_shares(target).values()
+    )
     content["bytes"] += sum(entry["bytes"] for entry in (clips, audio) if entry)
     content["next"] = [_with_place(command, workspace) for command in _next(content)]
     return content
@@ -66,6 +72,21 @@ def _cache_there(path: Path, describe: Callable[[Path], dict[str, Any]]) -> dict
         # HDF5 reports damage inside a file by any of these.
         reason = " ".join(str(error).split())
         return {**place, "problem": f"{path} is damaged ({reason}). Delete it and make it again."}
+
+
+def _shares(target: Path) -> dict[str, Any] | None:
+    """The shares of a cache that lie beside it; `of` holds two numbers where they don't belong together."""
+    there = find_shares(target)
+    if not there:
+        return None
+    of = sorted({share.of for share in there})
+    missing = missing_shares(there) if len(of) == 1 else []
+    return {
+        "name": target.name,
+        "of": of,
+        "there": [str(one) for one in there],
+        "missing": [str(one) for one in missing],
+    }
 
 
 def _clips(path: Path) -> dict[str, Any]:
@@ -142,6 +163,11 @@ def _next(content: dict[str, Any]) -> list[str]:
     """The first missing step."""
     clips, audio = content["clips"], content["audio"]
     again = " --overwrite"
+    waiting = {shares["name"]: shares for shares in content["shares"]}
+    if clips is None and "clips.h5" in waiting:
+        return _next_share(waiting["clips.h5"], "prepare avsbench")
+    if clips is not None and audio is None and "audio.h5" in waiting:
+        return _next_share(waiting["audio.h5"], "extract-audio")
     if clips is None:
         return ["avsctl prepare avsbench", "avsctl prepare synthetic"]
     if "problem" in clips:
@@ -154,6 +180,10 @@ def _next(content: dict[str, Any]) -> list[str]:
         run = "" if any(run["complete"] for run in content["runs"]) else " --avs RUN"
         return [f"avsctl visualize --split all{run}"]
     return _next_run(content, "avs") or _next_prior(content) or _next_run(content, "avss") or _next_result(content)
+
+
+def _next_share(shares: dict[str, Any], command: str) -> list[str]:
+    return [f"avsctl {command} --shard {shares['missing'][0]}"] if shares["missing"] else ["avsctl merge-caches"]
 
 
 def _next_run(content: dict[str, Any], task: str) -> list[str]:

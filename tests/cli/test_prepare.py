@@ -64,6 +64,18 @@ def test_a_second_run_says_up_to_date(avsctl, root):
     assert "up to date" in err
 
 
+def test_frames_are_also_kept_at_a_models_size(avsctl, root):
+    plain = json.loads(avsctl("prepare", "avsbench", "--root", root, "--workers", 0, "--json")[1])
+    code, out, err = avsctl("prepare", "avsbench", "--root", root, "--workers", 0, "--cache-size", 32, "--json")
+    assert code == 0
+    assert json.loads(out) == {**plain, "decoded_size": 32}
+    assert plain["decoded_size"] is None
+    fresh = avsctl("prepare", "avsbench", "--root", root, "-w", "fresh", "--workers", 0, "--cache-size", 32)
+    assert "clips.h5 will hold 35 frames decoded at 32x32: 107.5 KB" in fresh[2]
+    assert "decoded at 32x32" in fresh[1]
+    assert Path("fresh/clips.h5").read_bytes() == Path("clips.h5").read_bytes()
+
+
 def test_the_dataset_is_found_below_the_workspace_or_by_the_variable(avsctl, root, monkeypatch, tmp_path):
     monkeypatch.setenv("AVSBENCH_ROOT", str(root))
     assert avsctl("prepare", "avsbench", "-w", tmp_path / "a", "--workers", 0)[0] == 0
