@@ -18,6 +18,7 @@ from avsctl.distributed import add_up, gather, world_size
 from avsctl.inference import run_model
 from avsctl.training.batch_norms import RunningStatistics
 from avsctl.training.devices import autocast, derive_seed
+from avsctl.training.shared_frames import shared_maps
 from avsctl_models import LossCounts, SegmentationModel
 from avsctl_models.matcher import NotFiniteError
 
@@ -131,8 +132,9 @@ class Gradients:
         # Seeding by clips makes a resumed run draw what an uninterrupted one does, and processes what one draws.
         torch.manual_seed(derive_seed(seed, *self.step, batch.uids[0]))
         with autocast(self.device, self.config.precision):
+            features = batch.features or shared_maps(self.model, batch.frames)
             output = run_model(
-                self.model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, features=batch.features
+                self.model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, features=features
             )
         labels, labelled = (one.to(self.device, non_blocking=True) for one in (batch.labels, batch.labelled))
         seeds = [derive_seed(seed, *self.step, "loss", uid) for uid in batch.uids]
