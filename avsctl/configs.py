@@ -44,7 +44,7 @@ class TrainConfig:
         audio_loss: distance between sound and features in TPAVI's second loss, `none` for no such loss; None is the
             preset's own.
         without: switched-off components, of `ABLATIONS`.
-        batch_clips: clips in a step.
+        batch_clips: clips in a step, over all processes.
         optimizer: of `OPTIMIZERS`.
         schedule: `two-phase` is that of Stepping Stones: adapters and queries at `lr`, then, from the best epoch so
             far, the backbone's adapters too at `lr_phase2`. `constant` is that of AVSBench and AVSegFormer: all
@@ -69,7 +69,8 @@ class TrainConfig:
         augment: train on random views (mirror, cut, colours) of the clips.
         warmup: share of all steps with a rising rate (`scratch` only).
         validate_every: epochs from one validation to the next; the last epoch is always validated.
-        accumulate: parts in which the clips of a step are computed, one after the other, their gradients added up.
+        accumulate: parts in which each process computes its clips of a step, one after the other; their gradients, like
+            those of processes, add up to those of the whole step.
         skip_nonfinite: steps of the run that may be left out because their loss is no number.
         max_steps: stop each epoch after so many steps, None for all.
     """

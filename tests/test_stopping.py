@@ -12,7 +12,17 @@ import pytest
 
 from avsctl.cli._console import run_guarded, track
 from avsctl.data.workers import spread
-from avsctl.stopping import Stopped, finishing_items, stop_here, stop_requested, stopping_on_signals
+from avsctl.stopping import (
+    Stopped,
+    agree_to_stop,
+    finishing_items,
+    one_of_several,
+    received_signal,
+    stop_here,
+    stop_requested,
+    stopping_alone,
+    stopping_on_signals,
+)
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -105,3 +115,29 @@ def _send_to_self(number: int) -> int:
 
 def test_workers_leave_signals_to_their_parent():
     assert sorted(spread(_send_to_self, range(4), workers=2)) == [0, 1, 2, 3]
+
+
+def test_one_of_several_processes_stops_only_when_all_agree(signum):
+    with pytest.raises(Stopped) as stop, stopping_on_signals(), one_of_several():
+        _send(signum)
+        stop_here()
+        assert (received_signal(), stop_requested()) == (signum, None)
+        with finishing_items():
+            with stopping_alone():
+                _send(signum)  # torchrun may send it twice
+                assert stop_requested() == signum
+            agree_to_stop(signum)
+            assert stop_requested() == signum
+            stop_here()
+    assert stop.value.signum == signum
+
+
+def test_where_nothing_is_in_hand_an_agreed_stop_is_at_once():
+    with pytest.raises(Stopped), stopping_on_signals(), one_of_several():
+        agree_to_stop(signal.SIGTERM)  # that came to another process
+
+
+def test_work_that_no_other_process_waits_for_stops_by_itself(signum):
+    with pytest.raises(Stopped), stopping_on_signals(), one_of_several(), stopping_alone():
+        _send(signum)
+        time.sleep(5)

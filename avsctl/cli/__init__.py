@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
 import click
 
@@ -66,5 +65,6 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and turn what the user can fix into one line."""
     from avsctl.cli._console import run_guarded
+    from avsctl.distributed import exit_with
 
-    sys.exit(run_guarded(cli))
+    exit_with(run_guarded(cli))

@@ -67,7 +67,7 @@ WHAT = (
 
 RECIPE = (
     click.option("--epochs", type=POSITIVE, show_default=_BY_RECIPE),
-    click.option("--batch-clips", type=POSITIVE, help="Clips in a step.", show_default=_BY_RECIPE),
+    click.option("--batch-clips", type=POSITIVE, help="Clips in a step, over all processes.", show_default=_BY_RECIPE),
     click.option("--lr", type=FloatRange(0, min_open=True), help="Learning rate (phase 1).", show_default=_BY_RECIPE),
     click.option("--lr-phase2", type=FloatRange(0, min_open=True), help="Rate of phase 2.", show_default=_BY_RECIPE),
     click.option("--weight-decay", type=FloatRange(0), show_default=_BY_RECIPE),
@@ -82,7 +82,7 @@ RECIPE = (
         type=POSITIVE,
         default=1,
         show_default=True,
-        help="Compute the clips of a step in so many parts, their gradients added up: less memory.",
+        help="Compute each process's clips of a step in so many parts, their gradients added up: less memory.",
     ),
     click.option(
         "--skip-nonfinite",

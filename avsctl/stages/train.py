@@ -23,7 +23,7 @@ from avsctl.caches.locks import sole_writer
 from avsctl.caches.space import check_space
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import ClipSamples, PriorSource, loader
-from avsctl.distributed import held_by_main, is_main, on_main, own_turns, together
+from avsctl.distributed import held_by_main, is_main, on_main, own_turns, together, world_size
 from avsctl.errors import AvsctlError
 from avsctl.inference import decided_classes
 from avsctl.metrics import BinaryScores, SemanticScores
@@ -98,6 +98,7 @@ def train(
             model = build_model(config, clips, audio, folder).to(target)
             check_space(folder, checkpoint_bytes(model), f"The run {folder.name}")
             samples = _samples(model, config, clips, audio, prior, chosen)
+            _warn_of_idle_processes(config)
             record = _new_record(config, clips, audio, prior, model)
             started = time.time()
             trainer = Trainer(
@@ -116,6 +117,15 @@ def train(
             )
             trainer.run(resume=on_main(trainer.last.exists))
     return folder
+
+
+def _warn_of_idle_processes(config: TrainConfig) -> None:
+    idle = world_size() - config.batch_clips
+    if idle > 0:
+        log.warning(
+            "steps of %d clips leave %d of %d processes without a clip: raise --batch-clips, and --lr with it",
+            config.batch_clips, idle, world_size(),
+        )  # fmt: skip
 
 
 def _samples(

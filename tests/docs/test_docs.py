@@ -81,9 +81,10 @@ def _check_python(words: list[str]) -> None:
 
 def _check_torchrun(words: list[str]) -> None:
     takes_value = ("--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port")
+    takes_value = (*takes_value, "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id")
     while words[0].startswith("--"):
         words = words[2:] if words[0] in takes_value and "=" not in words[0] else words[1:]
-    _check_python(words)
+    _check_python([word for word in words if word != "--"])
 
 
 def _check_pip(words: list[str]) -> None:

@@ -252,6 +252,19 @@ def test_every_name_of_a_result_has_a_meaning_and_every_meaning_a_result(make, a
     assert json.loads(json.dumps(result)) == result
 
 
+@pytest.mark.parametrize(("make", "add", "family"), FAMILIES)
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_what_is_split_and_merged_is_the_same_to_the_last_bit(make, add, family, size):
+    whole = score_all(make, add, random_clips())
+    parts = [pickle.loads(pickle.dumps(part)) for part in whole.split(size)]
+    assert max(map(len, parts)) <= size
+    merged = whole.like()
+    for part in reversed(parts):
+        merged.merge(part)
+    assert merged.result() == whole.result()
+    assert merged.per_clip() == whole.per_clip()
+
+
 def test_positions_decide_which_clips_share_a_legacy_call():
     clips = random_clips()
     straight = score_all(BinaryScores, add_binary, clips).result()["all"]
