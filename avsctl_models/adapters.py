@@ -22,6 +22,13 @@ class Adapter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.up(torch.relu(self.down(x)))
 
+    def adds_nothing(self) -> bool:
+        """Whether this is a residual adapter's zero that learns nothing, as in phase 1; not looked up on a GPU."""
+        last = self.up.weight
+        if last.device.type != "cpu" or (last.requires_grad and torch.is_grad_enabled()):
+            return False
+        return not (last.any() or self.up.bias.any())
+
     def zero(self) -> None:
         """Set all weights and biases to zero, so that a residual adapter leaves its input as it is."""
         for parameter in self.parameters():
@@ -55,6 +62,8 @@ class AdaptedProjection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.projection is not None:
             x = self.projection(x)
+        if self.residual and self.adapter.adds_nothing():
+            return x
         adapted = self.adapter(x)
         return x + adapted if self.residual else adapted
 

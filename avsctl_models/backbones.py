@@ -11,6 +11,7 @@ from timm.models import FeatureListNet
 from torch import Tensor, nn
 
 from avsctl_models.adapters import AdaptedProjection, Adapter
+from avsctl_models.swin_blocks import PiecewiseWindowAttention, run_stage
 from avsctl_models.weights.mapping import sources_of
 from avsctl_models.weights.official_backbones import pvt_rules
 
@@ -89,6 +90,7 @@ class SwinBackbone(Backbone):
         for block in (block for layer in self.layers for block in layer.blocks):
             block.drop_path1 = DropPath(drop_path) if drop_path > 0 else nn.Identity()
             block.drop_path2 = nn.Identity()
+            block.attn = PiecewiseWindowAttention.like(block.attn)
             if adapters:
                 block.attn.proj = _with_adapter(block.attn.proj)
                 block.mlp.fc2 = _with_adapter(block.mlp.fc2)
@@ -109,7 +111,7 @@ class SwinBackbone(Backbone):
         tokens = self.patch_embed(frames)  # (N, H/4, W/4, C)
         maps = []
         for layer, norm in zip(self.layers[:count], self.norms[:count], strict=True):
-            tokens = layer(tokens)
+            tokens = run_stage(layer, tokens)
             maps.append(norm(tokens).permute(0, 3, 1, 2).contiguous())
         return maps
 

@@ -44,4 +44,4 @@ class AudioQueries(nn.Module):
             return features + audio[:, None]
         prototypes = F.normalize(self.positions.float(), dim=-1, eps=1e-8)
         similarity = F.normalize(audio.float(), dim=-1, eps=1e-8) @ prototypes.T  # (N, Q)
-        return features + similarity[..., None] * audio[:, None]
+        return features + similarity[..., None].to(audio.dtype) * audio[:, None]

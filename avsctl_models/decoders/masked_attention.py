@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from avsctl_models.adapters import xavier_linear
 from avsctl_models.attention import Attention
+from avsctl_models.decoders.mask_logits import mask_logits
 
 LEVELS = 3
 
@@ -101,7 +102,7 @@ class MaskedAttentionDecoder(nn.Module):
             (level + embedding[:, None, None]).flatten(2).transpose(1, 2)  # (N, h*w, C)
             for level, embedding in zip(maps, self.level_embedding, strict=True)
         ]
-        keys = [v + p.flatten(2).transpose(1, 2) for v, p in zip(values, key_positions, strict=True)]
+        keys = [v + p.flatten(2).transpose(1, 2).to(v.dtype) for v, p in zip(values, key_positions, strict=True)]
         if trace is not None:
             trace.update(values=values, attention_masks=[], queries_normed=[])
 
@@ -124,13 +125,12 @@ class MaskedAttentionDecoder(nn.Module):
         normed = self.norm(queries)
         if trace is not None:
             trace["queries_normed"].append(normed)
-        masks = torch.einsum("nqc,nchw->nqhw", self.mask_head(normed), mask_features)
-        return self.class_head(normed), masks
+        return self.class_head(normed), mask_logits(self.mask_head(normed), mask_features)
 
 
-def _blocked(mask_logits: Tensor, size: torch.Size) -> Tensor:
+def _blocked(masks: Tensor, size: torch.Size) -> Tensor:
     """Where a predicted mask keeps attention out, at the size of a level: (N, Q, h*w)."""
-    resized = F.interpolate(mask_logits.detach().float(), size, mode="bilinear", align_corners=False)
+    resized = F.interpolate(masks.detach().float(), size, mode="bilinear", align_corners=False)
     return resized.flatten(2).sigmoid() < 0.5
 
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avsctl_models.adapters import output_projection, xavier_linear
+from avsctl_models.pieces import in_pieces
+from avsctl_models.pixel_decoders.sampling import sample_levels
 from avsctl_models.positions import sine_positions
 
 LEVELS = 3
@@ -23,7 +25,7 @@ class DeformableAttention(nn.Module):
         heads: Number of heads, dividing C.
         points: Points per head and level.
         adapters: "none", "replace" or "follow", see `output_projection`.
-    Source: Deformable DETR (ICLR 2021), Eq. 3, in plain PyTorch: one `grid_sample` per level.
+    Source: Deformable DETR (ICLR 2021), Eq. 3.
     """
 
     def __init__(self, dim: int, heads: int, *, points: int = 4, adapters: str = "none"):
@@ -66,40 +68,20 @@ class DeformableAttention(nn.Module):
         """
         frames, length, dim = tokens.shape
         heads, points = self.heads, self.points
-        queries = tokens + positions
 
-        # (N*heads, C/heads, L); grid_sample needs one precision throughout, and places need float32
-        values = self.value(tokens).float().view(frames, length, heads, -1).permute(0, 2, 3, 1).flatten(0, 1)
-        weights = self.weights(queries).float().view(frames, length, heads, -1).softmax(-1)
-        weights = weights.transpose(1, 2).reshape(frames * heads, length, LEVELS, points)
-        offsets = self.offsets(queries).float().view(frames, length, heads, LEVELS, points, 2)
-        offsets = offsets.permute(3, 0, 2, 1, 4, 5).flatten(1, 2)  # (levels, N*heads, L, points, 2)
-
-        centre = (2 * reference - 1)[:, None]
-        scales = [offsets.new_tensor([2 / width, 2 / height]) for height, width in sizes]
-        places = [centre + offset * scale for offset, scale in zip(offsets, scales, strict=True)]
-        mixed = sample_levels(values, places, weights, sizes).view(frames, dim, length).transpose(1, 2)
+        # values and places need float32
+        values = self.value(tokens).float().view(frames, length, heads, -1)
+        # One product for all places, x and y apart, and weights
+        apart = (t.unflatten(0, (-1, 2)).transpose(0, 1).flatten(0, 1) for t in self.offsets.parameters())
+        projection = [torch.cat(pair) for pair in zip(apart, self.weights.parameters(), strict=True)]
+        projected = F.linear(tokens + positions, *projection).float().unflatten(-1, (3, heads, -1))
+        x, y, weights = projected.unbind(2)  # (N, L, heads, levels * P) each
+        scale = reference.new_tensor([(width, height) for height, width in sizes]).repeat_interleave(points, 0)
+        own = reference[:, None, None] * scale - 0.5  # (L, 1, levels * P, 2) in pixels
+        shape = (frames, length, heads, LEVELS, points)
+        x, y, weights = (x + own[..., 0]).view(shape), (y + own[..., 1]).view(shape), weights.softmax(-1).view(shape)
+        mixed = sample_levels(values, x, y, weights, sizes).flatten(2)
         return self.output(mixed.to(tokens.dtype))
-
-
-def sample_levels(values: Tensor, places: list[Tensor], weights: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
-    """Sum what is read at weighted points of all levels; nothing lies outside a level.
-
-    Args:
-        values: (B, D, L) of all levels, one after the other, each row by row.
-        places: For each level (B, Q, P, 2) points (x, y), -1 and 1 being a level's borders.
-        weights: (B, Q, levels, P).
-        sizes: (height, width) of each level.
-    Returns: (B, D, Q).
-    """
-    total = values.new_zeros(())
-    start = 0
-    for level, (height, width) in enumerate(sizes):
-        level_map = values[..., start : start + height * width].unflatten(2, (height, width))
-        start += height * width
-        sampled = F.grid_sample(level_map, places[level], align_corners=False)  # (B, D, Q, P)
-        total = total + (sampled * weights[:, None, :, level]).sum(-1)
-    return total
 
 
 class DeformableLayer(nn.Module):
@@ -135,6 +117,9 @@ class DeformableLayer(nn.Module):
     def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
         attended = self.attention(tokens, positions, reference, sizes)
         tokens = self.attention_norm(tokens + self.dropout(attended))
+        return in_pieces(self._widen, tokens, self.fc1.out_features)
+
+    def _widen(self, tokens: Tensor) -> Tensor:
         widened = self.dropout(self.activation(self.fc1(tokens)))
         return self.final_norm(tokens + self.dropout(self.fc2(widened)))
 
@@ -182,7 +167,7 @@ class DeformablePixelDecoder(nn.Module):
         """
         maps = [project(f) for project, f in zip(self.projections, features[:0:-1], strict=True)]
         tokens, sizes = flatten_levels(maps)
-        positions = level_positions(sizes, self.level_embedding)
+        positions = level_positions(sizes, self.level_embedding).to(tokens.dtype)
         reference = cell_centres(sizes, tokens.device)
         for layer in self.layers:
             tokens = layer(tokens, positions, reference, sizes)

@@ -1,0 +1,178 @@
+"""What is computed in a faster way gives what the plain way gives."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from timm.layers import DropPath
+from timm.models.swin_transformer import WindowAttention
+
+from avsctl_models.adapters import AdaptedProjection
+from avsctl_models.backbones import build_backbone
+from avsctl_models.decoders.mask_logits import mask_logits
+from avsctl_models.pieces import in_pieces
+from avsctl_models.pixel_decoders.sampling import sample_grids, sample_levels, sample_rows
+from avsctl_models.swin_blocks import PiecewiseWindowAttention
+
+SIZES = [(3, 2), (6, 5), (12, 9)]
+
+
+def points(frames: int = 2, queries: int = 20) -> list[torch.Tensor]:
+    """Values, places reaching outside on all sides, and weights, that need gradients."""
+    generator = torch.Generator().manual_seed(3)
+    cells = sum(height * width for height, width in SIZES)
+    values = torch.randn(frames, cells, 4, 8, generator=generator)
+    x, y = (6 * torch.randn(2, frames, queries, 4, len(SIZES), 3, generator=generator) + 3).unbind()
+    weights = torch.rand(frames, queries, 4, len(SIZES), 3, generator=generator)
+    return [tensor.requires_grad_() for tensor in (values, x, y, weights)]
+
+
+def outcome(function, inputs):
+    """What a function of the inputs gives, and the gradients of a random sum of it."""
+    made = function(*inputs)
+    given = torch.randn(made.shape, generator=torch.Generator().manual_seed(5))
+    return [made, *torch.autograd.grad(made, inputs, given)]
+
+
+def test_points_read_as_rows_are_those_of_grid_sample():
+    inputs = points()
+    assert min(tensor.min() for tensor in inputs[1:3]) < -2 and max(tensor.max() for tensor in inputs[1:3]) > 13
+    wanted = outcome(lambda *given: sample_grids(*given, SIZES), inputs)
+    for mine, plain in zip(outcome(lambda *given: sample_rows(*given, SIZES), inputs), wanted, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-4, atol=2e-5)
+
+
+def test_only_wanted_gradients_of_points_are_computed():
+    values, x, y, weights = points()
+    whole = outcome(lambda *given: sample_rows(*given, SIZES), [values, x, y, weights])
+    by_values = outcome(lambda given: sample_rows(given, x.detach(), y.detach(), weights.detach(), SIZES), [values])
+    torch.testing.assert_close(by_values[1], whole[1], rtol=0, atol=0)
+    by_place = outcome(lambda given: sample_rows(values.detach(), given, y.detach(), weights.detach(), SIZES), [x])
+    torch.testing.assert_close(by_place[1], whole[2], rtol=0, atol=0)
+
+
+def test_places_that_are_no_numbers_give_no_numbers():
+    values, x, y, weights = (tensor.detach() for tensor in points())
+    x[0, 0, 0, 0, 0] = float("nan")
+    y[0, 1, 0, 0, 0] = float("inf")
+    read = sample_rows(values, x, y, weights, SIZES)
+    assert read[0, 0, 0].isnan().all()
+    assert read.isnan().sum() == values.shape[-1]  # an infinite place lies outside
+
+
+def test_a_level_of_one_row_is_read_by_grid_sample():
+    values, x, y, weights = (tensor.detach() for tensor in points())
+    sizes = [(1, 6), (6, 5), (12, 9)]
+    torch.testing.assert_close(
+        sample_levels(values, x, y, weights, sizes), sample_grids(values, x, y, weights, sizes), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("used", [[], [0], [1, 4], [0, 1, 2, 3, 4]])
+def test_mask_logits_whose_gradient_is_mostly_zero(used):
+    embeddings = torch.randn(2, 5, 8, requires_grad=True)
+    features = torch.randn(2, 8, 6, 7, requires_grad=True)
+    given = torch.zeros(2, 5, 6, 7)
+    given[1, used] = torch.randn(len(used), 6, 7)
+    given[0, used, 2, 3] = 1.0
+    plain = torch.einsum("nqc,nchw->nqhw", embeddings, features)
+    made = mask_logits(embeddings, features)
+    torch.testing.assert_close(made, plain, rtol=1e-5, atol=1e-5)
+    wanted = torch.autograd.grad(plain, (embeddings, features), given)
+    for mine, theirs in zip(torch.autograd.grad(made, (embeddings, features), given), wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("heads", [2, 8])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_window_attention_in_pieces_is_timms(monkeypatch, masked, heads, frames):
+    torch.manual_seed(0)
+    theirs = WindowAttention(32, heads, window_size=4)
+    theirs.fused_attn = False
+    ours = PiecewiseWindowAttention.like(theirs)
+    monkeypatch.setattr("avsctl_models.swin_blocks._LOGITS", 3 * 2 * 16 * 16)  # three windows of two heads at a time
+    x = torch.randn(frames * 6, 16, 32)
+    mask = torch.where(torch.rand(6, 16, 16) < 0.3, -100.0, 0.0) if masked else None
+    plain = theirs(x, mask)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x, mask), plain, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours(x, mask), plain, rtol=1e-5, atol=1e-6)  # with gradients: fused
+
+
+@pytest.fixture(scope="module")
+def swin():
+    """A small Swin with adapters and stochastic depth whose last stages have shifted windows."""
+    torch.manual_seed(0)
+    return build_backbone(
+        "swin_tiny_patch4_window7_224",
+        image_size=64,
+        options={"embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (2, 2, 4, 4), "window_size": 2},
+        adapters=True,
+        drop_path=0.4,
+    )
+
+
+def timms_maps(swin, frames):
+    """The maps that timm's own blocks give."""
+    tokens, maps = swin.patch_embed(frames), []
+    for layer, norm in zip(swin.layers, swin.norms, strict=True):
+        tokens = layer(tokens)
+        maps.append(norm(tokens).permute(0, 3, 1, 2))
+    return maps
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_swin_is_timms_with_the_same_frames_dropped(monkeypatch, swin, training, gradient):
+    monkeypatch.setattr("avsctl_models.pieces._ELEMENTS", 5 * 64)  # a few tokens at a time
+    frames = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    swin.train(training)
+    with torch.set_grad_enabled(gradient):
+        torch.manual_seed(7)
+        wanted = timms_maps(swin, frames)
+        torch.manual_seed(7)
+        made = swin(frames)
+    drops = [module for module in swin.modules() if isinstance(module, DropPath) and module.drop_prob]
+    assert len(drops) == 8
+    for mine, plain in zip(made, wanted, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-4, atol=1e-5)
+    if gradient:
+        weights = [parameter for name, parameter in swin.named_parameters() if "norms." not in name]
+        parts = [torch.autograd.grad(sum(m.square().sum() for m in maps), weights) for maps in (made, wanted)]
+        for mine, plain in zip(*parts, strict=True):
+            torch.testing.assert_close(mine, plain, rtol=1e-3, atol=1e-3)
+
+
+def test_an_adapter_of_zeros_is_left_out_only_where_it_learns_nothing():
+    adapted = AdaptedProjection(None, 8, residual=True)
+    adapted.adapter.zero()
+    x = torch.randn(2, 8)
+    assert adapted(x).requires_grad  # it may learn
+    adapted.requires_grad_(False)
+    assert adapted(x) is x
+    adapted.adapter.up.bias[3] = 0.5
+    assert torch.equal(adapted(x) - x, torch.tensor([0, 0, 0, 0.5, 0, 0, 0, 0]).expand(2, -1))
+    replacing = copy.deepcopy(adapted)
+    replacing.residual = False
+    replacing.adapter.zero()
+    assert not replacing(x).any()
+
+
+def test_pieces_are_used_only_without_gradients(monkeypatch):
+    monkeypatch.setattr("avsctl_models.pieces._ELEMENTS", 4)
+    seen = []
+
+    def double(part):
+        seen.append(len(part))
+        return 2 * part
+
+    tokens = torch.arange(10.0).view(5, 2)
+    with torch.no_grad():
+        assert torch.equal(in_pieces(double, tokens, 2), 2 * tokens)
+    assert seen == [2, 2, 1]
+    seen.clear()
+    assert torch.equal(in_pieces(double, tokens, 2), 2 * tokens)
+    assert seen == [5]
