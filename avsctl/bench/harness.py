@@ -48,6 +48,7 @@ class Result:
         peer: what we are compared with.
         checked: what was found equal on both sides before anything was timed.
         ours_bytes, peer_bytes: peak memory of a process that does one call of one side, None where not measured.
+        memory_target: largest wanted `ours_bytes / peer_bytes`; None where there is none.
         details: whatever else was measured.
     """
 
@@ -61,6 +62,7 @@ class Result:
     checked: str
     ours_bytes: int | None = None
     peer_bytes: int | None = None
+    memory_target: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -69,9 +71,17 @@ class Result:
         return self.peer_s / self.ours_s
 
     @property
+    def memory_ratio(self) -> float | None:
+        """Our peak memory as a share of the peer's; None where it was not measured."""
+        return self.ours_bytes / self.peer_bytes if self.ours_bytes and self.peer_bytes else None
+
+    @property
     def reached(self) -> bool | None:
-        """Whether the target is reached; None without one."""
-        return None if self.target is None else self.ratio >= self.target
+        """Whether the targets of time and memory are reached; None without any."""
+        met = [] if self.target is None else [self.ratio >= self.target]
+        if self.memory_target is not None and self.memory_ratio is not None:
+            met.append(self.memory_ratio <= self.memory_target)
+        return all(met) if met else None
 
     def to_json(self) -> dict[str, Any]:
         """All of it, with ratio and throughput."""
@@ -88,6 +98,8 @@ class Result:
             "peer_per_s": self.count / self.peer_s,
             "ours_peak_bytes": self.ours_bytes,
             "peer_peak_bytes": self.peer_bytes,
+            "memory_ratio": self.memory_ratio,
+            "memory_target": self.memory_target,
             "peer": self.peer,
             "checked": self.checked,
             "details": self.details,

@@ -26,7 +26,7 @@ class Measured(NamedTuple):
     value: Any
 
 
-def in_own_process(prepare: Callable[..., Callable[[], Any]], *args: Any, threads: int = 1) -> Measured:
+def in_own_process(prepare: Callable[..., Callable[[], Any]], *args: Any, threads: int = 0) -> Measured:
     """Call `prepare(*args)()` in a new process; what `prepare` does is neither timed nor in the peak.
 
     The peak is that of the whole process (Python and libraries too), by Linux's VmHWM, set back after `prepare`;

@@ -18,6 +18,7 @@ from avsctl_models import create_model, targets_from_labels
 from avsctl_models.aavs import AAVS
 
 AUDIO_DIM = 128
+PAPER = "swin-b-384"
 FRAMES = {"swin-b-384": 5, "tiny": 40}
 QUICK_FRAMES = {"swin-b-384": 1, "tiny": 10}
 """In one call: a clip, and for `tiny` the eight clips of its recipe."""
@@ -34,6 +35,7 @@ class Pair:
     model: AAVS
     peer: Peer
     config: TrainConfig
+    optimizer: torch.optim.Optimizer
 
 
 def training_config(preset: str, **given: object) -> TrainConfig:
@@ -43,25 +45,23 @@ def training_config(preset: str, **given: object) -> TrainConfig:
     return resolve_training("avs", preset, "s4", given)
 
 
-def make_model(config: TrainConfig) -> AAVS:
+def make_model(config: TrainConfig) -> tuple[AAVS, torch.optim.Optimizer]:
     """Random weights, phase 1: for the paper's size only adapters, queries and heads train, for `tiny` everything."""
     torch.manual_seed(0)
     model = create_model(
         config.model, preset=config.preset, task="avs", num_classes=2, audio_dim=AUDIO_DIM, **model_settings(config)
     )
     assert isinstance(model, AAVS)
-    set_phase(model, 1, config)
-    return model
+    optimizer = set_phase(model, 1, config)
+    set_training_mode(model, config)
+    return model, optimizer
 
 
 def make_pair(preset: str) -> Pair:
     """Both sides, in training mode."""
     config = training_config(preset)
-    model = make_model(config)
-    peer = make_peer(model)
-    set_training_mode(model, config)
-    peer.train()
-    return Pair(model, peer, config)
+    model, optimizer = make_model(config)
+    return Pair(model, make_peer(model).train(), config, optimizer)
 
 
 def label(preset: str) -> str:

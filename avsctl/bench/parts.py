@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -16,15 +16,15 @@ NETWORK = ("backbone", "pixel decoder", "decoder")
 """The parts of a network, in the order in which they compute."""
 
 
-def shares(step: Callable[[], Tensor], parts: Mapping[str, nn.Module], matcher: tuple[Any, str]) -> dict[str, float]:
+def shares(step: Callable[[], object], parts: Mapping[str, nn.Module], matcher: tuple[Any, str]) -> dict[str, float]:
     """Share of a training step's time that each part takes, forward and backward together.
 
     Forward times are those between a part's call and its return. Of the backward pass, what comes before the gradient
-    of a part's last output is complete belongs to the parts behind it: "loss" takes what is neither in the network
+    of a part's last output is complete belongs to the parts behind it. "loss" takes what is neither in the network
     nor in the matcher.
 
     Args:
-        step: forward and loss, without backward; gives the loss.
+        step: forward, loss, and one call of `backward`.
         parts: modules by name, the names being `NETWORK`.
         matcher: (owner, name of its method) that finds which prediction is compared with which target.
     Returns: by part, with "matcher" and "loss", 1 in all.
@@ -32,17 +32,18 @@ def shares(step: Callable[[], Tensor], parts: Mapping[str, nn.Module], matcher: 
     clock = _Clock()
     with _watched(clock, parts, matcher):
         start = time.perf_counter()
-        loss = step()
-        middle = time.perf_counter()
-        loss.backward()
+        step()
         end = time.perf_counter()
     spent = dict(clock.spent)
+    backward = spent.pop("backward")
     # Backward runs from the loss to the backbone: a part begins when the gradients of its outputs are there.
-    begins = {name: clock.reached.get(name, end) for name in NETWORK}
-    order = [("loss", middle), *((name, begins[name]) for name in reversed(NETWORK)), ("end", end)]
-    spent["loss"] = (middle - start) - sum(spent.values())
-    for (name, begin), (_, stop) in zip(order[:-1], order[1:], strict=True):
-        spent[name] = spent.get(name, 0.0) + max(0.0, stop - begin)
+    middle = clock.begun["backward"]
+    stop = middle + backward
+    begins = {name: clock.reached.get(name, stop) for name in NETWORK}
+    order = [("loss", middle), *((name, begins[name]) for name in reversed(NETWORK)), ("end", stop)]
+    spent["loss"] = (end - start) - backward - sum(spent.values())
+    for (name, begin), (_, following) in zip(order[:-1], order[1:], strict=True):
+        spent[name] = spent.get(name, 0.0) + max(0.0, following - begin)
     return {name: spent.get(name, 0.0) / (end - start) for name in (*NETWORK, "matcher", "loss")}
 
 
@@ -50,13 +51,13 @@ class _Clock:
     def __init__(self) -> None:
         self.spent: dict[str, float] = defaultdict(float)
         self.reached: dict[str, float] = {}
-        self._started: dict[str, float] = {}
+        self.begun: dict[str, float] = {}
 
     def start(self, name: str) -> None:
-        self._started[name] = time.perf_counter()
+        self.begun[name] = time.perf_counter()
 
     def stop(self, name: str) -> None:
-        self.spent[name] += time.perf_counter() - self._started[name]
+        self.spent[name] += time.perf_counter() - self.begun[name]
 
     def watch(self, name: str, output: Any) -> None:
         """Note when the last gradient of a part's outputs is there."""
@@ -78,22 +79,26 @@ def _watched(clock: _Clock, parts: Mapping[str, nn.Module], matcher: tuple[Any, 
     for name, module in parts.items():
         handles.append(module.register_forward_pre_hook(lambda *_, name=name: clock.start(name)))
         handles.append(module.register_forward_hook(lambda *call, name=name: leave(name, call[-1])))
-    owner, method = matcher
-    plain = getattr(owner, method)
-
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        clock.start("matcher")
-        try:
-            return plain(*args, **kwargs)
-        finally:
-            clock.stop("matcher")
-
     try:
-        with patch.object(owner, method, timed):
+        with _timed(clock, "matcher", *matcher), _timed(clock, "backward", Tensor, "backward"):
             yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _timed(clock: _Clock, name: str, owner: Any, method: str) -> AbstractContextManager:
+    """Put a method that is timed in the place of one of `owner`, a class or an object."""
+    plain = getattr(owner, method)
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        clock.start(name)
+        try:
+            return plain(*args, **kwargs)
+        finally:
+            clock.stop(name)
+
+    return patch.object(owner, method, timed)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

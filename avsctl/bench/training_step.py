@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from avsctl.bench.harness import Result, Settings, in_turn
@@ -14,14 +15,16 @@ from avsctl.bench.machine import matmul_rate
 from avsctl.bench.memory import in_own_process
 from avsctl.bench.models import FRAMES, QUICK_FRAMES, Pair, check_same_function, label, make_batch, make_pair
 from avsctl.bench.parts import shares
+from avsctl.configs import TrainConfig
 from avsctl.data.samples import Batch
-from avsctl.inference import run_model
-from avsctl.training.devices import autocast
-from avsctl_models import SegmentationModel, targets_from_labels
+from avsctl.training.step import Gradients
+from avsctl_models import targets_from_labels
 from avsctl_models.aavs import AAVS
 from avsctl_models.losses import Criterion
 
 TARGETS = {"fp32": 1.5, "bf16": 3.0}
+MEMORY = 1.02
+"""Largest peak memory as a share of the peer's: no higher, but for what the measurement scatters."""
 
 
 def run(settings: Settings, preset: str) -> list[Result]:
@@ -34,27 +37,18 @@ def run(settings: Settings, preset: str) -> list[Result]:
     return [_compare(settings, pair, batch, precision, checked) for precision in precisions]
 
 
-def losses(model: SegmentationModel, batch: Batch, precision: str) -> Tensor:
-    """The loss of a batch, as training computes it."""
-    with autocast(next(model.parameters()).device, precision):
-        output = run_model(model, batch.frames, batch.audio, lengths=batch.lengths, features=batch.features)
-    return model.loss(output, batch.labels, batch.labelled, lengths=batch.lengths)["loss"]
-
-
-def step(model: nn.Module, loss: Callable[[], Tensor]) -> None:
-    """Forward, loss and backward, into fresh gradients."""
-    model.zero_grad(set_to_none=True)
-    loss().backward()
+def step(model: AAVS, optimizer: torch.optim.Optimizer, config: TrainConfig, batch: Batch) -> float:
+    """Forward, loss and backward as training does them, without the optimiser's own step; gives the loss."""
+    return Gradients(model, optimizer, config, (0, 0)).compute(batch).values["loss"]
 
 
 def _compare(settings: Settings, pair: Pair, batch: Batch, precision: str, checked: str) -> Result:
     preset, frames = pair.config.preset, len(batch.frames)
-    first, first_peer = _losses_of(pair, make_batch(1, pair.model.image_size), precision)
-    step(pair.model, first)
-    flops = flops_of(partial(step, pair.peer, first_peer)) * frames
-    ours, peer = _losses_of(pair, batch, precision)
-    rounds = settings.rounds(3, 2)
-    ours_s, peer_s = in_turn(partial(step, pair.model, ours), partial(step, pair.peer, peer), rounds)
+    first, first_peer = _sides(pair, make_batch(1, pair.model.image_size), precision)
+    first()
+    flops = flops_of(first_peer) * frames
+    ours, peer = _sides(pair, batch, precision)
+    ours_s, peer_s = in_turn(ours, peer, settings.rounds(3, 2))
     rate = matmul_rate(torch.float32 if precision == "fp32" else torch.bfloat16)
     peaks = [
         in_own_process(_alone, side, preset, frames, precision, threads=settings.threads).peak_bytes
@@ -71,6 +65,7 @@ def _compare(settings: Settings, pair: Pair, batch: Batch, precision: str, check
         checked=checked,
         ours_bytes=peaks[0],
         peer_bytes=peaks[1],
+        memory_target=MEMORY,
         details={
             "peer_flops": flops,
             "matmul_flops_per_s": rate,
@@ -82,17 +77,24 @@ def _compare(settings: Settings, pair: Pair, batch: Batch, precision: str, check
     )
 
 
-def _losses_of(pair: Pair, batch: Batch, precision: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-    network, frames = pair.peer, pair.model.normalize(batch.frames)
+def _sides(pair: Pair, batch: Batch, precision: str) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A step of either side; the peer's frames and targets are made beforehand, as its processor would."""
+    peer, frames = pair.peer, pair.model.normalize(batch.frames)
     targets = targets_from_labels(batch.labels, (pair.model.image_size,) * 2)
-    return partial(losses, pair.model, batch, precision), lambda: network(frames, batch.audio, targets).loss
+
+    def learn() -> None:
+        peer.zero_grad(set_to_none=True)
+        peer(frames, batch.audio, targets).loss.backward()
+
+    config = replace(pair.config, precision=precision)
+    return partial(step, pair.model, pair.optimizer, config, batch), learn
 
 
-def _alone(side: str, preset: str, frames: int, precision: str) -> Callable[[], None]:
-    """A step of one side, the other side being gone."""
+def _alone(side: str, preset: str, frames: int, precision: str) -> Callable[[], object]:
+    """A step of one side; the other side is gone when it is taken."""
     pair = make_pair(preset)
-    ours, peer = _losses_of(pair, make_batch(frames, pair.model.image_size), precision)
-    return partial(step, pair.model, ours) if side == "ours" else partial(step, pair.peer, peer)
+    ours, peer = _sides(pair, make_batch(frames, pair.model.image_size), precision)
+    return ours if side == "ours" else peer
 
 
 def flops_of(call: Callable[[], object]) -> int:

@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 import torch
 
+from avsctl.bench import training_step
 from avsctl.bench.harness import UnequalWork
 from avsctl.bench.models import Pair, check_same_function, make_batch, make_pair, training_config
 from avsctl.bench.parts import shares
 from avsctl.bench.peer import make_peer
-from avsctl.bench.training_step import losses
-from avsctl_models import create_model, targets_from_labels
+from avsctl_models import create_model
 from avsctl_models.losses import Criterion
 
 pytest.importorskip("transformers")
@@ -44,7 +44,7 @@ def swin_pair():
         parameter.requires_grad_(name in names)
     for adapter in model.backbone.adapters():
         adapter.reset(std=0.3)
-    return Pair(model, make_peer(model), training_config("swin-b-384"))
+    return Pair(model, make_peer(model), training_config("swin-b-384"), torch.optim.SGD([model.queries.positions]))
 
 
 @pytest.fixture(scope="module")
@@ -83,19 +83,12 @@ def test_a_peer_that_would_train_something_else_is_refused():
 
 def test_the_shares_of_a_step_are_those_of_its_parts(tiny_pair):
     model, peer = tiny_pair.model, tiny_pair.peer
-    batch = make_batch(2, model.image_size)
-    ours = shares(
-        lambda: losses(model, batch, "fp32"),
-        {"backbone": model.backbone, "pixel decoder": model.pixel_decoder, "decoder": model.decoder},
-        (Criterion, "_match"),
-    )
-    targets = targets_from_labels(batch.labels, (model.image_size,) * 2)
-    theirs = shares(
-        lambda: peer(model.normalize(batch.frames), batch.audio, targets).loss,
-        peer.parts,
-        (peer.network.criterion.matcher, "forward"),
-    )
-    for side in (ours, theirs):
+    ours, theirs = training_step._sides(tiny_pair, make_batch(2, model.image_size), "fp32")
+    parts = {"backbone": model.backbone, "pixel decoder": model.pixel_decoder, "decoder": model.decoder}
+    for side in (
+        shares(ours, parts, (Criterion, "_match")),
+        shares(theirs, peer.parts, (peer.network.criterion.matcher, "forward")),
+    ):
         assert sum(side.values()) == pytest.approx(1, abs=0.05)
         assert min(side.values()) > 0
         assert set(side) == {"backbone", "pixel decoder", "decoder", "matcher", "loss"}
