@@ -73,6 +73,8 @@ class TrainConfig:
             those of processes, add up to those of the whole step.
         skip_nonfinite: steps of the run that may be left out because their loss is no number.
         max_steps: stop each epoch after so many steps, None for all.
+        deterministic: take only operations that give the same bits each time.
+        compile: let `torch.compile` make the network's parts; sums are rounded in another order.
     """
 
     task: str
@@ -117,6 +119,8 @@ class TrainConfig:
     skip_nonfinite: int = 0
     max_steps: int | None = None
     precision: str = "fp32"
+    deterministic: bool = False
+    compile: bool = False
 
     @property
     def run_name(self) -> str:

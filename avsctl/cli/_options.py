@@ -222,6 +222,11 @@ prefetch_option = click.option(
     help="Batches read ahead, by each worker or, without workers, by a thread; 0, without workers, reads each when it "
     "is needed.",
 )
+compile_option = click.option(
+    "--compile",
+    is_flag=True,
+    help="Compile the network's parts first (torch.compile): takes minutes and a C++ compiler. No gain on a CPU.",
+)
 batch_clips_option = click.option(
     "--batch-clips",
     type=click.IntRange(1),

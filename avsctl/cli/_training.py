@@ -14,6 +14,7 @@ from avsctl.cli._options import (
     WEIGHTS,
     FloatRange,
     by_device,
+    compile_option,
     device_options,
     overwrite_option,
     pixels_option,
@@ -236,9 +237,17 @@ RUN = (
     prefetch_option,
     pixels_option,
     device_options,
+    compile_option,
+    click.option(
+        "--deterministic",
+        is_flag=True,
+        help="Take only operations that give the same bits each time; on a GPU slower, and a warning names those that "
+        "have no such form.",
+    ),
     overwrite_option,
 )
-"""How the run goes; none of it changes what is learnt, but for --max-steps and --precision."""
+"""How the run goes; none of it changes what is learnt, but for --max-steps and
+--precision; --compile and --deterministic move its last bits."""
 
 
 def training_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from avsctl.cli._options import (
     batch_clips_option,
     by_device,
     command,
+    compile_option,
     device_options,
     json_option,
     pixels_option,
@@ -32,7 +33,7 @@ from avsctl.workspace import TASKS, Workspace
 if TYPE_CHECKING:
     from avsctl.stages.evaluation_report import Report
 
-READING = ("workers", "prefetch", "batch_clips")
+READING = ("workers", "prefetch", "batch_clips", "compile")
 FOR_RUNS = ("run", "prior", "prior_form", "audio", "weights", "seed", "device", "precision") + READING
 """Options that mean nothing to masks that are there already."""
 AVS_COLUMNS = {
@@ -132,6 +133,7 @@ def _explain(ctx: click.Context, option: click.Parameter, value: bool) -> None:
 )
 @pixels_option
 @device_options
+@compile_option
 @reading_workers_option
 @prefetch_option
 @batch_clips_option

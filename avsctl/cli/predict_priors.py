@@ -16,6 +16,7 @@ from avsctl.cli._options import (
     by_device,
     check_repair,
     command,
+    compile_option,
     device_options,
     json_option,
     overwrite_option,
@@ -77,6 +78,7 @@ from avsctl.workspace import Run, Workspace
 )
 @pixels_option
 @device_options
+@compile_option
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
@@ -237,6 +239,7 @@ def _simulate(
     precision: str,
     prefetch: int,
     batch_clips: int | None,
+    compile: bool,
     **options: Any,
 ) -> Path:
     from avsctl.stages.simulate_priors import simulate_priors

@@ -31,6 +31,7 @@ from avsctl.stages.evaluation_report import Report, per_class, report_name, writ
 from avsctl.stages.inputs import load_run
 from avsctl.stages.scoring import groups, of_all_processes
 from avsctl.stages.sound_changes import change_sound, check_change
+from avsctl.training.compiling import compile_parts
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Workspace
 from avsctl_models import SegmentationModel
@@ -44,6 +45,7 @@ def evaluate(
     config: EvaluateConfig,
     *,
     batch_clips: int = 1,
+    compile: bool = False,
     workers: int = 0,
     prefetch: int = PREFETCH,
     track: Track = silent,
@@ -56,6 +58,7 @@ def evaluate(
 
     Args:
         batch_clips: clips that the network sees together; whose company a clip has can change the last bits of maps.
+        compile: let `torch.compile` make the network's parts.
         workers, prefetch: processes that read clips (0 reads in this one), and batches read ahead; nothing depends on
             them.
     Raises: AvsctlError: If a cache, run or prior is missing or doesn't fit, or nothing is there to score.
@@ -75,7 +78,7 @@ def evaluate(
     for job in jobs:
         sheets = [_Sheet(job.task, prior, len(clips.classes)) for prior in job.priors]
         for run, part in job.routes:
-            model = load_run(run, clips, audio, device)
+            model = compile_parts(load_run(run, clips, audio, device), compile)
             samples = ClipSamples(
                 clips, sound, part, task=job.task, image_size=model.image_size, binary_labels=config.binary_labels
             )

@@ -25,6 +25,7 @@ from avsctl.inference import class_maps, sounding_probability
 from avsctl.progress import Track, silent
 from avsctl.stages.inputs import load_run
 from avsctl.stages.prior_assembly import assemble, is_up_to_date, making_priors, prior_item, repair_priors
+from avsctl.training.compiling import compile_parts
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Run, Workspace
 
@@ -75,6 +76,7 @@ def predict_priors(
     device: str = "auto",
     precision: str = "fp32",
     batch_clips: int = 1,
+    compile: bool = False,
     workers: int = 0,
     prefetch: int = PREFETCH,
     overwrite: bool = False,
@@ -93,6 +95,7 @@ def predict_priors(
         repair: check every clip of `out` and predict only those again whose maps are not what was written.
         batch_clips: clips that the network sees together. Always the same ones are, whatever is predicted already:
             whose company a clip has can change a last bit, and with it a stored byte.
+        compile: let `torch.compile` make the network's parts.
         workers, prefetch: processes that read clips, and batches read ahead. A rerun goes on where the last one
             stopped.
     Returns: the cache's path.
@@ -122,7 +125,7 @@ def predict_priors(
         "precision": precision,
     }
     job = _Prediction(
-        clips, audio, order, routes, target, size, binary_labels, precision, batch_clips, workers, prefetch
+        clips, audio, order, routes, target, size, binary_labels, precision, batch_clips, compile, workers, prefetch
     )
     if repair and on_main(lambda: repair_priors(out, plan, clips, order, job.items, track)):
         return out
@@ -148,6 +151,7 @@ class _Prediction:
     binary_labels: str
     precision: str
     batch_clips: int
+    compile: bool
     workers: int
     prefetch: int
 
@@ -191,7 +195,7 @@ class _Prediction:
 
     def _predict(self, run: Run, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Batch, Tensor]]:
         """Batches of items with the run's class maps of all their frames."""
-        model = load_run(run, self.clips, self.audio, self.device)
+        model = compile_parts(load_run(run, self.clips, self.audio, self.device), self.compile)
         samples = ClipSamples(
             self.clips, self.audio, self.order, task="avs", image_size=model.image_size, label_size=self.size,
             binary_labels=self.binary_labels,

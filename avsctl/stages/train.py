@@ -35,6 +35,8 @@ from avsctl.stages.inputs import find_prior
 from avsctl.stages.scoring import add_clips, groups, of_all_processes
 from avsctl.stages.start_weights import start_from
 from avsctl.training.checkpoint import checkpoint_bytes
+from avsctl.training.compiling import compile_parts
+from avsctl.training.deterministic import deterministic
 from avsctl.training.devices import choose_device, derive_seed
 from avsctl.training.loop import Position, Trainer
 from avsctl.training.run_log import RunLog
@@ -93,9 +95,9 @@ def train(
     chosen = clips_to_learn_from(clips, config.subset)
     prior = training_prior(workspace, config, clips)
     folder = workspace.run_folder(config.task, config.run_name)
-    with held_by_main(sole_writer(folder)):
+    with held_by_main(sole_writer(folder)), deterministic(config.deterministic):
         if on_main(lambda: _claim(folder, config, resume, overwrite)) is not None:
-            model = build_model(config, clips, audio, folder).to(target)
+            model = compile_parts(build_model(config, clips, audio, folder).to(target), config.compile)
             check_space(folder, checkpoint_bytes(model), f"The run {folder.name}")
             samples = _samples(model, config, clips, audio, prior, chosen)
             _warn_of_idle_processes(config)
