@@ -7,6 +7,7 @@ there is one, and speaks. Without torchrun all of this does nothing, and PyTorch
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import sys
@@ -22,6 +23,7 @@ from avsctl.stopping import agree_to_stop, one_of_several, received_signal, stop
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LONGEST_WAIT = timedelta(days=7)
@@ -33,6 +35,7 @@ class _Group:
 
     rank = 0
     size = 1
+    joined = False
     working = False
     """Whether this process is in the work of a meeting, where it is by itself."""
 
@@ -54,6 +57,11 @@ def launched() -> bool:
 def speaks() -> bool:
     """Whether this process's words are for the user: all would say the same."""
     return not launched() or int(os.environ["RANK"]) == 0
+
+
+def has_joined() -> bool:
+    """Whether this process was ever a member of a group."""
+    return _Group.joined
 
 
 def program() -> str:
@@ -201,7 +209,7 @@ def _join() -> None:
         dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
         raise AvsctlError(f"The processes can't reach each other ({error}). Check torchrun's --rdzv options.") from None
-    _Group.rank, _Group.size = dist.get_rank(), dist.get_world_size()
+    _Group.rank, _Group.size, _Group.joined = dist.get_rank(), dist.get_world_size(), True
 
 
 def _leave() -> None:
@@ -237,15 +245,19 @@ def _meet(own: _Report) -> list[Any]:
         dist.all_gather_object(reports, sent)
     except RuntimeError as error:
         raise _deserted(error) from None
-    failed = next((number for number, report in enumerate(reports) if report.error is not None), None)
-    if failed is not None:
-        error = own.error if failed == _Group.rank else reports[failed].error
-        error.met = True  # type: ignore[union-attr] # all know of it
-        raise error  # type: ignore[misc]
+    for number, report in enumerate(reports):
+        if report.error is not None:
+            raise _known(own.error if number == _Group.rank and own.error else report.error)
     signum = next((report.signum for report in reports if report.signum is not None), None)
     if signum is not None:
         agree_to_stop(signum)
     return [report.value for report in reports]
+
+
+def _known(error: BaseException) -> BaseException:
+    """Mark an error as one that there is nobody left to tell of."""
+    error.met = True  # type: ignore[attr-defined]
+    return error
 
 
 def _portable(error: BaseException) -> BaseException:
@@ -257,13 +269,14 @@ def _portable(error: BaseException) -> BaseException:
     return error
 
 
-def _deserted(error: RuntimeError) -> AvsctlError:
-    found = AvsctlError(
-        f"Another process of this command has ended, perhaps for lack of memory ({str(error).splitlines()[0]}). "
-        f"What is finished is kept: run the same command again."
+def _deserted(error: RuntimeError) -> BaseException:
+    log.debug("%s", error)
+    return _known(
+        AvsctlError(
+            "Another process of this command has ended, perhaps for lack of memory; torchrun's report names it. What "
+            "is finished is kept: run the same command again."
+        )
     )
-    found.met = True  # type: ignore[attr-defined] # there is nobody to tell
-    return found
 
 
 def exit_with(code: int) -> NoReturn:

@@ -23,6 +23,7 @@ INPUTS = (
     "avsctl.data.layouts.find_avsbench",
     "avsctl.data.synthetic.generate.generate",
     "avsctl.training.devices.choose_device",
+    "avsctl.distributed.joined",
 )
 """What the steps take."""
 

@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import sys
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import redirect_stderr, redirect_stdout
@@ -18,7 +19,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from avsctl.caches.names import visible
-from avsctl.distributed import launched, program, speaks
+from avsctl.distributed import has_joined, launched, program, speaks
 from avsctl.errors import AvsctlError
 from avsctl.stopping import Stopped, finishing_items, stop_here, stop_requested, stopping_on_signals
 
@@ -27,6 +28,8 @@ out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 """Results go here (stdout)."""
 err = Console(stderr=True, soft_wrap=True)
 """Progress, logs and errors go here (stderr)."""
+SECONDS_TO_SPEAK = 60
+"""For the main one of several processes, when another has failed before they met."""
 
 
 def track(items: Iterable[Any], description: str = "", total: int | None = None) -> Iterator[Any]:
@@ -133,12 +136,17 @@ def _run(command: click.Command, debug: bool) -> int:
 
 def _run_silently(command: click.Command, debug: bool) -> int:
     """Run a command beside a main process that says what there is to say; tracebacks are shown with --debug."""
-    code = 1
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+    code, said = 1, io.StringIO()
+    with redirect_stdout(io.StringIO()), redirect_stderr(said):
         try:
             code = _run(command, debug)
         except Exception:
             print(traceback.format_exc(), file=sys.__stderr__)
+    if code and not has_joined():
+        # What is wrong before the processes meet is mostly wrong in all of them. Torchrun ends them all as soon as one
+        # has ended; the main one has to speak before.
+        time.sleep(SECONDS_TO_SPEAK)
+        click.echo(said.getvalue(), err=True, nl=False)
     return code
 
 

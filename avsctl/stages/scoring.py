@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from avsctl.data.samples import Batch
 from avsctl.distributed import pooled, world_size
 from avsctl.metrics import BinaryScores, SemanticScores
 
-Scores = TypeVar("Scores", BinaryScores, SemanticScores)
+Scores = TypeVar("Scores", bound=BinaryScores | SemanticScores)
 
 CLIPS_IN_TURN = 64
 """Clips whose scores a process sends together: 260 KB."""
@@ -20,7 +20,7 @@ def of_all_processes(own: Scores) -> Scores:
     """The scores of all processes' clips, in every process: as if one had scored them all, to the last bit."""
     if world_size() == 1:
         return own
-    scores = own.like()
+    scores: Any = own.like()
     for part in pooled(own.split(CLIPS_IN_TURN)):
         scores.merge(part)
     return scores

@@ -188,3 +188,10 @@ def test_other_commands_are_not_for_several_processes(words, typed, monkeypatch,
     assert (code, out) == (2, "")
     assert "is not for several processes. Run it without torchrun" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_wrong_use_is_one_line_of_the_main_process(tmp_path):
+    code, out, err = torchrun(2, tmp_path, "train-avs", "--epochs", "many")
+    assert code != 0 and not out
+    assert len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
+    assert "error: Invalid value for '--epochs'" in err
