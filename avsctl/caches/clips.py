@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ from avsctl.limits import MAX_FRAMES
 SUBSETS = {"s4": "v1s", "ms3": "v1m", "v2": "v2"}
 """AVSBench's subsets as users call them, and as its files do."""
 SPLITS = ("train", "val", "test")
+COLUMNS = ("uid", "video", "subset", "split")
 LABEL_KINDS = ("semantic", "binary", "none")
 
 
@@ -91,19 +93,21 @@ class ClipRecord:
 class _Tally:
     """Sizes found in a first pass over the shards."""
 
-    index: list[list[str]] = field(default_factory=list)
-    hashes: list[str] = field(default_factory=list)
-    frames: list[int] = field(default_factory=list)
-    frame_sizes: list[int] = field(default_factory=list)
-    label_sizes: list[int] = field(default_factory=list)
-    audio_sizes: list[int] = field(default_factory=list)
+    index: tuple[list[bytes], ...] = field(default_factory=lambda: tuple([] for _ in COLUMNS))
+    hashes: list[bytes] = field(default_factory=list)
+    frames: array[int] = field(default_factory=lambda: array("q"))
+    frame_sizes: array[int] = field(default_factory=lambda: array("q"))
+    label_sizes: array[int] = field(default_factory=lambda: array("q"))
+    audio_sizes: array[int] = field(default_factory=lambda: array("q"))
     log_mels: int = 0
     decoded: list[str] = field(default_factory=list)
     decoded_shapes: list[tuple[int, ...]] = field(default_factory=list)
 
     def add(self, item: Mapping[str, np.ndarray]) -> None:
-        self.index.append(json.loads(item["index"].tobytes()))
-        self.hashes.append(item["hash"].tobytes().decode())
+        for column, value in zip(self.index, json.loads(item["index"].tobytes()), strict=True):
+            text = value.encode()
+            column.append(column[-1] if column[-1:] == [text] else text)  # neighbours share subset and split
+        self.hashes.append(item["hash"].tobytes())
         self.frames.append(len(item["frame_sizes"]))
         self.frame_sizes.extend(item["frame_sizes"].tolist())
         self.label_sizes.extend(item["label_sizes"].tolist())
@@ -140,19 +144,26 @@ def assemble_clips(
         set_text(file, "classes", json.dumps(list(classes)))
         set_text(file, "palette", json.dumps(np.asarray(palette).tolist()))
         set_text(file, "label_kind", label_kind)
-        for column, name in enumerate(("uid", "video", "subset", "split")):
-            file[f"clips/{name}"] = np.array([row[column].encode() for row in tally.index], dtype="S")
-        file["clips/hash"] = np.array([value.encode() for value in tally.hashes], dtype="S")
-        file["clips/first_frame"] = np.cumsum([0, *tally.frames])
+        for name, column in zip(COLUMNS, tally.index, strict=True):
+            file[f"clips/{name}"] = np.array(column, dtype="S")
+        file["clips/hash"] = np.array(tally.hashes, dtype="S")
+        file["clips/first_frame"] = _bounds(tally.frames)
         _write_bytes(file, items(), tally)
         mark_complete(file)
     return path
 
 
+def _bounds(sizes: array[int]) -> np.ndarray:
+    """Where each part begins, and where the last one ends."""
+    bounds = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=bounds[1:])
+    return bounds
+
+
 def _write_bytes(file: h5py.File, items: Iterable[Mapping[str, np.ndarray]], tally: _Tally) -> None:
     sizes = {"frames": tally.frame_sizes, "labels": tally.label_sizes, "audio": tally.audio_sizes}
     for name, lengths in sizes.items():
-        file[f"{name}/offset"] = np.cumsum([0, *lengths])
+        file[f"{name}/offset"] = _bounds(lengths)
         file.create_dataset(f"{name}/data", (sum(lengths),), np.uint8)
     if tally.log_mels:
         file.create_dataset("log_mel/data", (sum(tally.frames), 96, 64), np.float32, fillvalue=np.nan)
@@ -184,9 +195,8 @@ class ClipCache:
             self.header = header(file)
             self.fingerprint = get_text(file, "fingerprint")
             self.classes, self.palette, self.label_kind = _class_table(file)
-            columns = ("uid", "video", "subset", "split", "hash")
             self.uids, self.videos, self.subsets, self.splits, self.hashes = (
-                read_texts(file, f"clips/{name}") for name in columns
+                read_texts(file, f"clips/{name}") for name in (*COLUMNS, "hash")
             )
             self._read_index(file)
         self.position = {uid: i for i, uid in enumerate(self.uids)}

@@ -46,9 +46,13 @@ def read_texts(file: h5py.File, name: str) -> list[str]:
     Raises: ValueError: If it is none.
     """
     values = read_array(file, name, "SO", 1)
-    if not all(isinstance(value, bytes) for value in values.tolist()):
-        raise ValueError(f"{name} holds no text")
-    return [value.decode() for value in values.tolist()]
+    texts: list[str] = []
+    for value in values:
+        if not isinstance(value, bytes):
+            raise ValueError(f"{name} holds no text")
+        text = value.decode()
+        texts.append(texts[-1] if texts[-1:] == [text] else text)  # neighbours share subset and split
+    return texts
 
 
 def read_array(file: h5py.File, name: str, kinds: str, dimensions: int) -> np.ndarray:

@@ -118,10 +118,15 @@ class Shards:
 
         Raises: AvsctlError: If the shard is damaged, which is removed then.
         """
+        with self.whole(shard), np.load(self.path(shard), allow_pickle=False) as arrays:
+            yield arrays
+
+    @contextmanager
+    def whole(self, shard: int) -> Iterator[None]:
+        """Read from a shard inside. Raises: AvsctlError: If it is damaged, which is removed then."""
         path = self.path(shard)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                yield arrays
+            yield
         except (zipfile.BadZipFile, zlib.error, KeyError, OSError, ValueError, EOFError) as error:
             path.unlink(missing_ok=True)
             raise AvsctlError(
@@ -129,15 +134,38 @@ class Shards:
                 f"again: it makes only this part anew."
             ) from None
 
-    def read(self) -> Iterator[dict[str, np.ndarray]]:
-        """Yield all items in index order.
+    def read(self) -> Iterator[Mapping[str, np.ndarray]]:
+        """Yield all items in index order, each for use before the next is asked for: it reads what is looked up.
 
-        Raises: AvsctlError: If a shard is damaged.
+        Raises: AvsctlError: If a shard is damaged; looking something up in an item does so, too.
         """
         for shard in range(len(self)):
-            items: list[dict[str, np.ndarray]] = [{} for _ in self.range(shard)]
             with self.open(shard) as arrays:
+                names: list[list[str]] = [[] for _ in self.range(shard)]
                 for key in arrays.files:
                     number, name = key.split("/", 1)
-                    items[int(number)][name] = arrays[key]
-            yield from items
+                    names[int(number)].append(name)
+                for place, own in enumerate(names):
+                    yield _Item(self, shard, arrays, place, own)
+
+
+class _Item(Mapping[str, np.ndarray]):
+    """An item of an open shard."""
+
+    def __init__(self, shards: Shards, shard: int, arrays: NpzFile, place: int, names: list[str]):
+        self._shards, self._shard, self._arrays, self._place, self._names = shards, shard, arrays, place, names
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        with self._shards.whole(self._shard):
+            return self._arrays[f"{self._place}/{name}"]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,9 +39,9 @@ LAYOUT_MODULES = ("avsbench_semantic", "avsbench_object", "folder")
 _LAYOUTS: dict[str, type[Dataset]] = {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A clip as the dataset's csv names it.
+    """A clip as the dataset's csv names it; thousands are held, so that they are small.
 
     Args:
         uid: unique in the dataset.
@@ -61,6 +63,20 @@ class Entry:
     frames: int
     objects: tuple[str, ...] = ()
     line: int = 0
+
+    def __post_init__(self) -> None:
+        # The same few words and tuples for all clips.
+        shared: dict[str, Any] = {name: sys.intern(getattr(self, name)) for name in ("subset", "split")}
+        shared["place"] = (*map(sys.intern, self.place[:-1]), *self.place[-1:])
+        shared |= {name: _shared(getattr(self, name)) for name in ("labelled", "objects")}
+        for name, value in shared.items():
+            object.__setattr__(self, name, value)
+
+
+@lru_cache(maxsize=4096)
+def _shared(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The first tuple that was equal to this one."""
+    return values
 
 
 @dataclass

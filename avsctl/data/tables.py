@@ -27,18 +27,20 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[s
     except UnicodeDecodeError as error:
         raise AvsctlError(f"{path} is not a UTF-8 csv file ({error.reason}). Restore it.") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
+    empty = True
     try:
         missing = [name for name in columns if name not in (reader.fieldnames or [])]
         if missing:
             raise AvsctlError(
                 f"{path} lacks the column {', '.join(missing)} in line 1; it needs {', '.join(columns)}. Restore it."
             )
-        rows = [(reader.line_num, row) for row in reader]
+        for row in reader:
+            empty = False
+            yield reader.line_num, row
     except csv.Error as error:
         raise AvsctlError(f"{path}, line {reader.line_num}: not readable as csv ({error}). Restore the file.") from None
-    if not rows:
+    if empty:
         raise AvsctlError(f"{path} lists no clips. Restore the file.")
-    yield from rows
 
 
 def row_problem(row: Mapping[str, str | None], names: Iterable[str], filled: Iterable[str] = ()) -> str:

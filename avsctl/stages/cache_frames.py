@@ -120,4 +120,4 @@ class _Decoding:
 
 def _with_frames(clips: ClipCache, shards: Shards) -> Iterator[_Item]:
     for clip, piece in enumerate(shards.read()):
-        yield clips.item(clip) | piece
+        yield {**clips.item(clip), **piece}

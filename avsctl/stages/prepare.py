@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def prepare(
     options = {
         "layout": dataset.name,
         "subset": subset or "all",
-        "content": hash_of(json.dumps(dataset.classes), *(dataset.listing(entry) for entry in entries)),
+        "content": hash_of_all(chain([json.dumps(dataset.classes)], map(dataset.listing, entries))),
     }
     if share is not None:
         out, options = share.path(out), {**options, "shard": str(share)}
@@ -179,7 +180,7 @@ class _Reading:
                         odd += arrays[f"{i}/odd"]
         return skipped, odd
 
-    def clips(self) -> Iterator[dict[str, np.ndarray]]:
+    def clips(self) -> Iterator[Mapping[str, np.ndarray]]:
         """All clips that were read, in order."""
         return (item for item in self.shards.read() if "skipped" not in item)
 

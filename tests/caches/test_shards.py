@@ -53,7 +53,7 @@ def test_a_damaged_shard_is_removed_and_named(tmp_path, damage):
         _write(shards, number)
     shards.path(1).write_bytes(damage(shards.path(1).read_bytes()))
     with pytest.raises(AvsctlError, match="000001.npz, a part of a.h5, was damaged .* same command again"):
-        list(shards.read())
+        [dict(item) for item in shards.read()]
     assert shards.missing() == [1]
 
 
