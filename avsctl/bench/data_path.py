@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from avsctl.bench.clips import SUBSET, draw_clips
-from avsctl.bench.harness import Result, Settings, in_turn, require_equal
+from avsctl.bench.harness import Result, Settings, in_turn, require_equal, seconds
 from avsctl.bench.memory import in_own_process
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
@@ -71,8 +71,18 @@ def _compare(settings: Settings, name: str, target: float, folder: Path, root: P
         checked="frames and labels to the last bit, embeddings within 1e-4",
         ours_bytes=in_own_process(_cached_alone, folder, threads=settings.threads).peak_bytes,
         peer_bytes=in_own_process(_folder_alone, root, weights, ours.uids, threads=settings.threads).peak_bytes,
-        details={"clips_h5_bytes": (folder / "clips.h5").stat().st_size},
+        details={
+            "clips_h5_bytes": (folder / "clips.h5").stat().st_size,
+            "pictures_s": seconds(partial(_every, peer, FromFolder.frames)),
+            "vggish_s": seconds(partial(_every, peer, FromFolder.sound)),
+        },
     )
+
+
+def _every(clips: FromFolder, part: Callable[[FromFolder, int], object]) -> None:
+    """One part of the plain way alone, for every clip."""
+    for number in range(len(clips)):
+        part(clips, number)
 
 
 class FromCaches:
@@ -81,7 +91,9 @@ class FromCaches:
     def __init__(self, folder: Path):
         clips, audio = ClipCache(folder / "clips.h5"), AudioCache(folder / "audio.h5")
         self.uids = clips.uids
-        self.samples = ClipSamples(clips, audio, range(len(clips)), task="avs", image_size=IMAGE_SIZE)
+        self.samples = ClipSamples(
+            clips, audio, range(len(clips)), task="avs", image_size=IMAGE_SIZE, binary_labels="nearest"
+        )
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -102,12 +114,23 @@ class FromFolder:
         return len(self.folders)
 
     def __getitem__(self, number: int) -> Clip:
-        folder = self.folders[number]
-        seconds = range(len(list((folder / "frames").iterdir())))
-        frames = np.stack([_picture(folder / "frames" / f"{t}.jpg", IMAGE_SIZE) for t in seconds])
-        labels = np.stack([_picture(folder / "labels_rgb" / f"{t}.png", LABEL_SIZE).any(-1) for t in seconds])
-        sound = self.vggish.encode(*decode_sound((folder / "audio.wav").read_bytes()), len(seconds))
-        return np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), labels.astype(np.uint8), sound
+        folder = self.folders[number] / "labels_semantic"
+        labels = np.stack([_label(folder / f"{t}.png") for t in self._seconds(number)])
+        return self.frames(number), labels.astype(np.uint8), self.sound(number)
+
+    def frames(self, number: int) -> np.ndarray:
+        """Decoded and resized, (T, 3, 384, 384)."""
+        folder = self.folders[number] / "frames"
+        frames = np.stack([_frame(folder / f"{t}.jpg") for t in self._seconds(number)])
+        return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+
+    def sound(self, number: int) -> np.ndarray:
+        """What VGGish makes of it, (T, 128)."""
+        wave = (self.folders[number] / "audio.wav").read_bytes()
+        return self.vggish.encode(*decode_sound(wave), len(self._seconds(number)))
+
+    def _seconds(self, number: int) -> range:
+        return range(len(list((self.folders[number] / "frames").iterdir())))
 
 
 def read_all(clips: FromCaches | FromFolder) -> None:
@@ -116,9 +139,15 @@ def read_all(clips: FromCaches | FromFolder) -> None:
         clips[number]
 
 
-def _picture(path: Path, side: int) -> np.ndarray:
+def _frame(path: Path) -> np.ndarray:
     with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR))
+        return np.asarray(picture.convert("RGB").resize((IMAGE_SIZE,) * 2, Image.Resampling.BILINEAR))
+
+
+def _label(path: Path) -> np.ndarray:
+    """What sounds, by nearest neighbour, as AVSBench's own readers have it."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.resize((LABEL_SIZE,) * 2, Image.Resampling.NEAREST)) != 0
 
 
 def require_same(ours: Clip, peer: Clip) -> None:

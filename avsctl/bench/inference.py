@@ -37,7 +37,7 @@ def run(settings: Settings, preset: str) -> list[Result]:
 
 
 def _compare(settings: Settings, pair: Pair, batch: Batch, precision: str, checked: str) -> Result:
-    ours, peer = _ours(pair, batch, precision), _peer(pair, batch)
+    ours, peer = _ours(pair, batch, precision), peer_maps(pair, batch)
     mine, theirs = decide(ours()), decide(peer())
     same = float((mine == theirs).float().mean())
     if precision == "fp32":
@@ -45,7 +45,7 @@ def _compare(settings: Settings, pair: Pair, batch: Batch, precision: str, check
     ours_s, peer_s = in_turn(ours, peer, settings.rounds(5, 2))
     rate = matmul_rate(torch.float32 if precision == "fp32" else torch.bfloat16)
     frames, preset = len(batch.frames), pair.config.preset
-    flops = flops_of(_peer(pair, make_batch(1, pair.model.image_size))) * frames
+    flops = flops_of(peer_maps(pair, make_batch(1, pair.model.image_size))) * frames
     peaks = [
         in_own_process(_alone, side, preset, frames, precision, threads=settings.threads).peak_bytes
         for side in ("ours", "peer")
@@ -77,7 +77,8 @@ def _ours(pair: Pair, batch: Batch, precision: str) -> Callable[[], Tensor]:
     return partial(class_maps, pair.model, batch.frames, batch.audio, lengths=batch.lengths, precision=precision)
 
 
-def _peer(pair: Pair, batch: Batch) -> Callable[[], Tensor]:
+def peer_maps(pair: Pair, batch: Batch) -> Callable[[], Tensor]:
+    """A call that gives the peer's class maps (N, 2, 224, 224) of a batch."""
     frames, size = pair.model.normalize(batch.frames), (pair.model.image_size,) * 2
     peer = pair.peer
 
@@ -98,7 +99,7 @@ def _alone(side: str, preset: str, frames: int, precision: str) -> Callable[[], 
     pair.model.eval()
     pair.peer.eval()
     batch = make_batch(frames, pair.model.image_size)
-    call = _ours(pair, batch, precision) if side == "ours" else _peer(pair, batch)
+    call = _ours(pair, batch, precision) if side == "ours" else peer_maps(pair, batch)
     return partial(_silently, call)
 
 

@@ -91,6 +91,13 @@ ITEMS = (
         needs_transformers=True,
     ),
     Item(
+        "inference-commands",
+        "predict-priors and evaluate with the paper's model (--quick: with tiny) against a plain loop over the clips "
+        "with the peer: 1.3 times as fast in float32, 2.8 in bf16",
+        "inference_commands",
+        needs_transformers=True,
+    ),
+    Item(
         "growth",
         "prepare, extract-audio and evaluate on 100, 1,000 and 10,000 clips: time at least 0.9 times linear, peak "
         "memory within 10 %",

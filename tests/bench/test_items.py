@@ -59,7 +59,7 @@ def test_growth_notices_clips_that_are_lost(settings, in_this_process, monkeypat
 
 
 def test_cached_clips_are_those_of_the_folder(tmp_path):
-    root = draw_clips(tmp_path / "drawn", 2, (96, 64))
+    root = draw_clips(tmp_path / "drawn", 2, (320, 240))
     for name, cache_size in (("plain", None), ("decoded", data_path.IMAGE_SIZE)):
         clips = prepare(open_dataset(root), tmp_path / name / "clips.h5", workers=1, cache_size=cache_size)
         extract_audio(clips, tmp_path / name / "audio.h5", workers=1)

@@ -177,6 +177,14 @@ def test_generated_pages_are_what_the_program_says(name, monkeypatch):
     assert page == generate.reference(), "run python docs/generate_commands.py"
 
 
+def test_the_measured_part_of_the_performance_page_is_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    generate = importlib.import_module("generate_performance")
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert page == generate.reference(), "run python docs/generate_performance.py"
+    assert page.count(generate.BEGIN) == page.count(generate.END) == 1
+
+
 @lru_cache
 def _anchors(page: Path) -> set[str]:
     """What a link may name behind #, made of the headings as GitHub makes it."""
