@@ -231,7 +231,8 @@ RUN = (
         "--log",
         multiple=True,
         type=click.Choice(["tensorboard"]),
-        help="Beside log.jsonl, also write TensorBoard's files (needs the extra avsctl[tensorboard]).",
+        help="Beside log.jsonl, also write TensorBoard's files: the same numbers, and pictures of four validation "
+        "clips (needs the extra avsctl[tensorboard]).",
     ),
     reading_workers_option,
     prefetch_option,

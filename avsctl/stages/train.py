@@ -34,6 +34,7 @@ from avsctl.stages.evaluation_clips import clips_to_learn_from
 from avsctl.stages.inputs import find_prior
 from avsctl.stages.scoring import add_clips, groups, of_all_processes
 from avsctl.stages.start_weights import start_from
+from avsctl.stages.validation_pictures import ValidationPictures
 from avsctl.training.checkpoint import checkpoint_bytes
 from avsctl.training.compiling import compile_parts
 from avsctl.training.deterministic import deterministic
@@ -84,7 +85,7 @@ def train(
         overwrite: start again where a run of this name is.
         workers, prefetch: processes that read clips (0 reads in this one), and batches read ahead; the result does
             not depend on them.
-        logs: `tensorboard` writes its files beside `log.jsonl`.
+        logs: `tensorboard` writes its files beside `log.jsonl`, pictures of a few validation clips among them.
     Returns: the run's folder.
     Raises: AvsctlError: If a cache is missing or doesn't fit, a run of this name and other options is there already,
         or another process is training it.
@@ -112,6 +113,7 @@ def train(
                 commit=lambda position: _write_record(folder, record, config, position, time.time() - started),
                 run_log=RunLog(folder, tensorboard="tensorboard" in logs, writes=is_main()),
                 begin_phase=lambda frozen: use_features(workspace, config, model, samples, frozen, workers, track),
+                show=ValidationPictures(samples["val"], clips, config).draw,
                 workers=workers,
                 prefetch=prefetch,
                 checkpoint_minutes=checkpoint_minutes,

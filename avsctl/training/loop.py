@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -88,6 +89,7 @@ class Trainer:
         model: on its device; `samples` what it is trained on.
         validate: gives the scores of the model as it is, `miou` among them.
         begin_phase: called when a phase begins or goes on, with whether the backbone is frozen in it.
+        show: draws pictures of the model's predictions, by name, for a log that keeps them.
         run_log: where steps and epochs are noted; None notes them in the folder.
         commit: called at the start and after every epoch with the history and the best epoch.
         folder: where `last.safetensors` (to continue from) and `model.safetensors` (the best) are kept.
@@ -104,6 +106,7 @@ class Trainer:
         validate: Callable[[SegmentationModel], dict[str, float]],
         commit: Callable[[Position], None],
         begin_phase: Callable[[bool], None] = lambda frozen: None,
+        show: Callable[[SegmentationModel], Mapping[str, np.ndarray]] = lambda model: {},
         run_log: RunLog | None = None,
         workers: int = 0,
         prefetch: int = PREFETCH,
@@ -117,6 +120,7 @@ class Trainer:
         self.validate = validate
         self.commit = commit
         self.begin_phase = begin_phase
+        self.show = show
         self.run_log = RunLog(folder) if run_log is None else run_log
         self.workers = workers
         self.prefetch = prefetch
@@ -255,6 +259,8 @@ class Trainer:
         entry = {"epoch": epoch, "phase": position.phase, "loss": position.loss_sum / steps, **scores}
         position.history.append(entry)
         self.run_log.epoch(entry)
+        if scores and self.run_log.draws:
+            self.run_log.pictures(epoch, self.show(self.model))
         if scores and scores["miou"] > position.best_score:
             position.best_score, position.best_epoch = scores["miou"], epoch
             on_main(lambda: save_model(self.model, self.best))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avsctl.caches.files import whole_file
 from avsctl.errors import AvsctlError
 
@@ -16,7 +18,7 @@ class RunLog:
 
     Args:
         folder: the run's.
-        tensorboard: also write scalars into `tensorboard/`.
+        tensorboard: also write scalars and pictures into `tensorboard/`.
         writes: off where another process writes the same.
     Raises: AvsctlError: If TensorBoard is asked for and is not installed.
     """
@@ -48,6 +50,19 @@ class RunLog:
         """Note an epoch: what the record's history says of it."""
         self._write({"kind": "epoch", **entry})
         self._scalars("epoch", entry, entry["epoch"])
+
+    @property
+    def draws(self) -> bool:
+        """Whether pictures are kept."""
+        return self._writer is not None
+
+    def pictures(self, epoch: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Keep (H, W, 3) uint8 pictures of an epoch, by what they show, for TensorBoard."""
+        if self._writer is None:
+            return
+        for name, picture in pictures.items():
+            self._writer.add_image(f"validation/{name}", picture, epoch, dataformats="HWC")
+        self._writer.flush()
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if not self.writes:
