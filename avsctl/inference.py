@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from avsctl.configs import LABEL_SIZE
 from avsctl.errors import AvsctlError
-from avsctl.training.devices import autocast
+from avsctl.number_formats import in_format
 from avsctl_models import Output, SegmentationModel, semantic_decision, semantic_inference
 from avsctl_models.backbones import STRIDES
 
@@ -91,22 +92,22 @@ def decided_classes(
 
 @torch.inference_mode()
 def _in_pieces(finish, model, frames, audio, prior, lengths, features, size, precision) -> Tensor:
-    device = next(model.parameters()).device
     size = (size, size) if isinstance(size, int) else size
     parts = []
     start = 0
     for piece in _pieces([len(frames)] if lengths is None else lengths):
         part = slice(start, start + sum(piece))
         start = part.stop
-        with autocast(device, precision):
-            output = run_model(
-                model,
-                frames[part],
-                audio[part],
-                None if prior is None else prior[part],
-                lengths=piece,
-                features=[level[part] for level in features],
-            )
+        call = partial(
+            run_model,
+            model,
+            frames[part],
+            audio[part],
+            None if prior is None else prior[part],
+            lengths=piece,
+            features=[level[part] for level in features],
+        )
+        output = in_format(model, precision, call)
         try:
             parts.append(finish(output, size).cpu())
         except ValueError as error:

@@ -12,6 +12,7 @@ from avsctl_models.decoders import MaskedAttentionDecoder
 from avsctl_models.inputs import check_sound_and_prior
 from avsctl_models.loss_counts import LossCounts
 from avsctl_models.losses import Criterion
+from avsctl_models.mask_logits import MaskPredictions, mask_logits
 from avsctl_models.outputs import SegmentationOutput
 from avsctl_models.pixel_decoders import DeformablePixelDecoder, FeaturePyramidPixelDecoder
 from avsctl_models.positions import sine_positions
@@ -113,7 +114,7 @@ class AAVS(SegmentationModel):
                 first_mask = prior_attention_mask(prior, maps[0].shape[-2:], queries.shape[1])
         trace.update(mask_features_with_prior=mask_features, audio=sound, queries=queries, key_positions=keys)
 
-        *auxiliary, (classes, masks) = self.decoder(
+        *earlier, (classes, embeddings) = self.decoder(
             queries,
             self.queries.positions,
             maps,
@@ -122,6 +123,8 @@ class AAVS(SegmentationModel):
             first_mask=first_mask,
             trace=trace if intermediates else None,
         )
+        masks = mask_logits(embeddings, mask_features)
+        auxiliary = MaskPredictions(earlier, mask_features)
         return SegmentationOutput(classes, masks, auxiliary, size, trace if intermediates else None)
 
     def loss(

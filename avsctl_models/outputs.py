@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from avsctl_models.mask_logits import MaskPredictions
 
 _WORKING_ELEMENTS = 2**24  # largest temporary of semantic_inference: 64 MB in float32
 
@@ -59,7 +61,7 @@ class SegmentationOutput(Output):
 
     class_logits: Tensor
     mask_logits: Tensor
-    auxiliary: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    auxiliary: Sequence[tuple[Tensor, Tensor]] = ()
     input_size: tuple[int, int] = (0, 0)
     intermediates: dict | None = None
 
@@ -74,9 +76,14 @@ class SegmentationOutput(Output):
         return SegmentationOutput(
             class_logits=self.class_logits[indices],
             mask_logits=self.mask_logits[indices],
-            auxiliary=[(classes[indices], masks[indices]) for classes, masks in self.auxiliary],
+            auxiliary=self._selected(indices),
             input_size=self.input_size,
         )
+
+    def _selected(self, indices: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+        if isinstance(self.auxiliary, MaskPredictions):
+            return self.auxiliary.select(indices)
+        return [(classes[indices], masks[indices]) for classes, masks in self.auxiliary]
 
     def _groups(self) -> Iterator[Tensor]:
         scores = self.class_logits.float().softmax(-1)[..., :-1]  # (N, Q, K)

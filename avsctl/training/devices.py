@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 
 from avsctl.caches.files import hash_of
@@ -41,11 +39,6 @@ def _own_gpu() -> torch.device:
         raise AvsctlError(f"There are {count} GPUs here and more processes. Use torchrun --nproc-per-node {count}.")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
-
-
-def autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    """The number format of matrix products: `fp32` as they are, `bf16` by autocast."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 
 import torch
@@ -16,10 +16,11 @@ from avsctl.configs import TrainConfig
 from avsctl.data.samples import Batch
 from avsctl.distributed import add_up, gather, world_size
 from avsctl.inference import run_model
+from avsctl.number_formats import in_format
 from avsctl.training.batch_norms import RunningStatistics
-from avsctl.training.devices import autocast, derive_seed
+from avsctl.training.devices import derive_seed
 from avsctl.training.shared_frames import shared_maps
-from avsctl_models import LossCounts, SegmentationModel
+from avsctl_models import LossCounts, Output, SegmentationModel
 from avsctl_models.matcher import NotFiniteError
 
 
@@ -131,17 +132,19 @@ class Gradients:
         seed = self.config.seed
         # Seeding by clips makes a resumed run draw what an uninterrupted one does, and processes what one draws.
         torch.manual_seed(derive_seed(seed, *self.step, batch.uids[0]))
-        with autocast(self.device, self.config.precision):
-            features = batch.features or shared_maps(self.model, batch.frames)
-            output = run_model(
-                self.model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, features=features
-            )
+        output = in_format(self.model, self.config.precision, partial(self._predict, batch))
         labels, labelled = (one.to(self.device, non_blocking=True) for one in (batch.labels, batch.labelled))
         seeds = [derive_seed(seed, *self.step, "loss", uid) for uid in batch.uids]
         try:
             return self.model.loss(output, labels, labelled, lengths=batch.lengths, whole=whole, seeds=seeds)
         except NotFiniteError:  # the matcher needs numbers before there is a loss
             return {"loss": torch.full((), math.nan)}
+
+    def _predict(self, batch: Batch) -> Output:
+        features = batch.features or shared_maps(self.model, batch.frames)
+        return run_model(
+            self.model, batch.frames, batch.audio, batch.prior, lengths=batch.lengths, features=features
+        )
 
     def _add_up(self, reached: Sequence[Sequence[bool]]) -> None:
         """Sum gradients over processes; a parameter that no process reached keeps none."""

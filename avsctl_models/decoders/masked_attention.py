@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from avsctl_models.adapters import xavier_linear
 from avsctl_models.attention import Attention
-from avsctl_models.decoders.mask_logits import mask_logits
 
 LEVELS = 3
 
@@ -96,7 +95,8 @@ class MaskedAttentionDecoder(nn.Module):
             mask_features: (N, Cm, H/4, W/4).
             first_mask: (N, Q, h*w) bool for the first layer in place of its predicted mask, True is blocked.
             trace: Where to keep inner tensors, if anywhere.
-        Returns: (class_logits (N, Q, K+1), mask_logits (N, Q, H/4, W/4)) of all layers + 1 predictions.
+        Returns: (class_logits (N, Q, K+1), mask embeddings (N, Q, Cm)) of all layers + 1 predictions; the product of
+            embeddings and mask features is the masks.
         """
         values = [
             (level + embedding[:, None, None]).flatten(2).transpose(1, 2)  # (N, h*w, C)
@@ -106,32 +106,41 @@ class MaskedAttentionDecoder(nn.Module):
         if trace is not None:
             trace.update(values=values, attention_masks=[], queries_normed=[])
 
-        predictions = [self._predict(queries, mask_features, trace)]
+        # A resized mask is the product with resized features, which takes far less than resizing every mask.
+        sizes = [m.shape[-2:] for m in maps] if self.masked else []
+        small = [_resized(mask_features, size) for size in sizes]  # (N, Cm, h*w)
+
+        predictions = [self._predict(queries, trace)]
         for i, layer in enumerate(self.layers):
             level = i % LEVELS
             allowed = None
             if self.masked:
-                blocked = _blocked(predictions[-1][1], maps[level].shape[-2:])
-                if i == 0 and first_mask is not None:
-                    blocked = first_mask
+                given = first_mask if i == 0 else None
+                blocked = _blocked(predictions[-1][1], small[level]) if given is None else given
                 allowed = _rescue(blocked, trace)
             queries = layer(queries, positions, keys[level], values[level], allowed)
-            predictions.append(self._predict(queries, mask_features, trace))
+            predictions.append(self._predict(queries, trace))
         if trace is not None:
             trace["queries_last"] = queries
         return predictions
 
-    def _predict(self, queries: Tensor, mask_features: Tensor, trace: dict | None) -> tuple[Tensor, Tensor]:
+    def _predict(self, queries: Tensor, trace: dict | None) -> tuple[Tensor, Tensor]:
         normed = self.norm(queries)
         if trace is not None:
             trace["queries_normed"].append(normed)
-        return self.class_head(normed), mask_logits(self.mask_head(normed), mask_features)
+        return self.class_head(normed), self.mask_head(normed)
 
 
-def _blocked(masks: Tensor, size: torch.Size) -> Tensor:
-    """Where a predicted mask keeps attention out, at the size of a level: (N, Q, h*w)."""
-    resized = F.interpolate(masks.detach().float(), size, mode="bilinear", align_corners=False)
-    return resized.flatten(2).sigmoid() < 0.5
+@torch.no_grad()
+def _resized(features: Tensor, size: torch.Size) -> Tensor:
+    resized = F.interpolate(features.float(), size, mode="bilinear", align_corners=False)
+    return resized.to(features.dtype).flatten(2)
+
+
+@torch.no_grad()
+def _blocked(embeddings: Tensor, features: Tensor) -> Tensor:
+    """Where predicted masks (N, Q, Cm) x (N, Cm, h*w) keep attention out: (N, Q, h*w)."""
+    return (embeddings @ features).sigmoid() < 0.5
 
 
 def _rescue(blocked: Tensor, trace: dict | None) -> Tensor:

@@ -11,7 +11,7 @@ from timm.models.swin_transformer import WindowAttention
 
 from avsctl_models.adapters import AdaptedProjection
 from avsctl_models.backbones import build_backbone
-from avsctl_models.decoders.mask_logits import mask_logits
+from avsctl_models.mask_logits import mask_logits
 from avsctl_models.pieces import in_pieces
 from avsctl_models.pixel_decoders.sampling import sample_grids, sample_levels, sample_rows
 from avsctl_models.swin_blocks import PiecewiseWindowAttention

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,6 +23,36 @@ def mask_logits(embeddings: Tensor, features: Tensor) -> Tensor:
     if features.device.type != "cpu" or torch.compiler.is_compiling():
         return torch.einsum("nqc,nchw->nqhw", embeddings, features)
     return _MaskLogits.apply(embeddings, features.flatten(2)).unflatten(-1, features.shape[-2:])
+
+
+class MaskPredictions(Sequence[tuple[Tensor, Tensor]]):
+    """Predictions of several layers, (class_logits (N, Q, K+1), mask_logits (N, Q, h, w)) each.
+
+    Masks are computed when they are read: only a loss looks at those of all layers.
+
+    Args:
+        layers: (class_logits, mask embeddings (N, Q, C)) of each.
+        features: (N, C, h, w) mask features.
+    """
+
+    def __init__(self, layers: Sequence[tuple[Tensor, Tensor]], features: Tensor):
+        self.layers = layers
+        self.features = features
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One prediction, or of a slice a list of them."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        classes, embeddings = self.layers[index]
+        return classes, mask_logits(embeddings, self.features)
+
+    def select(self, indices: Tensor) -> MaskPredictions:
+        """Those of some frames, by their numbers or a (N,) boolean mask."""
+        layers = [(classes[indices], embeddings[indices]) for classes, embeddings in self.layers]
+        return MaskPredictions(layers, self.features[indices])
 
 
 class _MaskLogits(torch.autograd.Function):
