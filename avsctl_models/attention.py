@@ -66,6 +66,6 @@ class Attention(nn.Module):
             for layer, x in ((self.query, query), (self.key, key), (self.value, value))
         )
         dropout = self.dropout if self.training else 0.0
-        with full_precision_on_cpu(q, k, v) as tensors:  # where bf16 takes five times as long for the gradient
-            mixed = F.scaled_dot_product_attention(*tensors, attn_mask=allowed, dropout_p=dropout)
+        with full_precision_on_cpu(q, k, v) as (q, k, v):  # where bf16 takes five times as long for the gradient
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout)
         return self.output(mixed.transpose(1, 2).flatten(2).to(query.dtype))

@@ -52,6 +52,7 @@ class Position:
     loss_sum: float = 0.0
     skipped: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    scaler: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> Position:
@@ -130,6 +131,7 @@ class Trainer:
         self.position = Position()
         self._saved_at = 0.0
         self._optimizer: torch.optim.Optimizer | None = None
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=config.precision == "fp16")
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -168,8 +170,18 @@ class Trainer:
         self.position = Position.read(self.last)
         self._optimizer = set_phase(self.model, self.position.phase, self.config)
         restore_checkpoint(self.last, self.model, self.optimizer)
+        if self.position.scaler:
+            self._restore_scaler()
         self.begin_phase(backbone_is_frozen(self.model))
         log.info("continuing at epoch %d, step %d", self.position.epoch + 1, self.position.step)
+
+    def _restore_scaler(self) -> None:
+        try:
+            self.scaler.load_state_dict(self.position.scaler)
+        except (KeyError, RuntimeError) as error:
+            raise AvsctlError(
+                f"{self.last} is not a readable checkpoint ({error}). Start again with --overwrite."
+            ) from None
 
     def _enter_phase(self, phase: int) -> None:
         if self.position.phase == phase:
@@ -221,15 +233,18 @@ class Trainer:
     def _step(self, batch: Batch | None) -> dict[str, Any]:
         """Learn from a batch, of which this is this process's part; the loss and its parts, or what was skipped."""
         position = self.position
-        gradients = Gradients(self.model, self.optimizer, self.config, (position.epoch, position.step))
+        scaler = self.scaler
+        gradients = Gradients(self.model, self.optimizer, self.config, (position.epoch, position.step), scaler)
         found = gradients.compute(batch)
         if found.values and not math.isfinite(found.values["loss"]):
             return self._skip(found.values["loss"], found.uids)
         if not found.values:
             return {"loss": 0.0}
+        scaler.unscale_(self.optimizer)
         if self.config.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
+        scaler.step(self.optimizer)
+        scaler.update()
         return found.values
 
     def _skip(self, value: float, uids: Sequence[str]) -> dict[str, Any]:
@@ -281,4 +296,5 @@ class Trainer:
         return last or epoch % self.config.validate_every == 0
 
     def _save(self) -> None:
+        self.position.scaler = self.scaler.state_dict()
         on_main(lambda: save_checkpoint(self.last, self.model, self.optimizer, vars(self.position)))

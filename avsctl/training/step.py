@@ -60,15 +60,22 @@ class Gradients:
     Args:
         optimizer: of the parameters that are trained.
         step: epoch and step, from which with the clips follows what is drawn at random.
+        scaler: multiplies the loss, so that gradients are none too small for fp16; None leaves it.
     """
 
     def __init__(
-        self, model: SegmentationModel, optimizer: torch.optim.Optimizer, config: TrainConfig, step: tuple[int, int]
+        self,
+        model: SegmentationModel,
+        optimizer: torch.optim.Optimizer,
+        config: TrainConfig,
+        step: tuple[int, int],
+        scaler: torch.amp.GradScaler | None = None,
     ):
         self.model = model
         self.optimizer = optimizer
         self.config = config
         self.step = step
+        self.scaler = scaler
         self.device = next(model.parameters()).device
         self.trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
@@ -123,7 +130,8 @@ class Gradients:
                     values[name] += float(value.detach())
             if not math.isfinite(values["loss"]):
                 break
-            losses["loss"].backward()
+            loss = losses["loss"]
+            (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         reached = [parameter.grad is not None for parameter in self.trained]
         return _Computed(dict(values), reached, done)
 

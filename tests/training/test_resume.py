@@ -41,9 +41,11 @@ def _config(task: str, **given):
     return resolve_training(task, "tiny", "ms3", {**OPTIONS, **given})
 
 
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tiny_workspace, workspace_copy, tmp_path, steps):
-    config = _config("avs", batch_clips=1, max_steps=2, seed=11)
+@pytest.mark.parametrize(("steps", "precision"), [(1, "fp32"), (2, "fp32"), (3, "fp32"), (2, "fp16")])
+def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(
+    tiny_workspace, workspace_copy, tmp_path, steps, precision
+):
+    config = _config("avs", batch_clips=1, max_steps=2, seed=11, precision=precision)
     straight = train(Workspace(workspace_copy(tiny_workspace)), config, device="cpu")
     other = Workspace(tmp_path / "other")
     other.root.mkdir()
@@ -55,6 +57,8 @@ def test_a_resumed_run_is_bit_for_bit_the_uninterrupted_one(tiny_workspace, work
     resumed = train(other, config, device="cpu")
     for name in ("model.safetensors", "last.safetensors", "record.json", "config.json", "log.jsonl"):
         assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
+    scaler = read_position(straight / "last.safetensors")["scaler"]
+    assert scaler.get("_growth_tracker", 0) + scaler.get("scale", 0) > 0 if precision == "fp16" else not scaler
 
 
 def test_a_complete_run_is_left_alone_and_an_unfinished_one_goes_on(tiny_workspace, workspace_copy):
