@@ -168,6 +168,14 @@ def own_part(items: Sequence[T]) -> list[T]:
     return list(items[len(items) * _Group.rank // _Group.size : len(items) * (_Group.rank + 1) // _Group.size])
 
 
+def own_place(count: int) -> tuple[int, int, int]:
+    """For fewer items than processes: the item that this process works on, its place among those that do, and their
+    number."""
+    item = _Group.rank * count // _Group.size
+    mates = [number for number in range(_Group.size) if number * count // _Group.size == item]
+    return item, mates.index(_Group.rank), len(mates)
+
+
 def own_turns(items: Sequence[T]) -> list[T]:
     """This process's items where each takes one in turn: long ones, which often lie together, are spread."""
     return list(items[_Group.rank :: _Group.size])

@@ -145,9 +145,8 @@ class AAVS(SegmentationModel):
         targets, criterion = targets_from_labels(labels, output.input_size), self.criterion()
         points = None
         if seeds is not None:
-            clips = labelled.split(list(lengths or [len(labelled)]))
-            kept = [int(clip.sum()) for clip in clips]
-            points = criterion.draw_by_clip(output, targets, kept, seeds)
+            own = [seed for seed, has in zip(seeds, labelled.tolist(), strict=True) if has]
+            points = criterion.draw_by_frame(output, targets, own)
         return criterion(output, targets, points=points, whole=whole)
 
     def loss_counts(self, labels: Tensor, labelled: Tensor, size: tuple[int, int]) -> LossCounts:

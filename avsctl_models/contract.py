@@ -24,10 +24,12 @@ class SegmentationModel(nn.Module, ABC):
         spec: What the model can be built from again: name, preset, task, num_classes, audio_dim and settings.
         class_rows: Names of the tensors with a row for each class in index order, and perhaps one for "no object"
             behind them.
+        sees_clips: Whether what it says of a frame depends on the others of its clip.
     """
 
     spec: dict[str, Any]
     class_rows: ClassVar[tuple[str, ...]] = ()
+    sees_clips: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone):
         super().__init__()
@@ -122,8 +124,8 @@ class SegmentationModel(nn.Module, ABC):
             lengths: Frames of each clip, N in all; None for one clip.
             whole: Counts of the batch of which these frames are a part: the losses of all parts, and so their
                 gradients, then add up to those of the batch. None: the frames are all there is.
-            seeds: One for each clip, from which everything that the loss draws for its frames follows, whatever the
-                company; None draws from torch's own generator.
+            seeds: One for each frame, from which everything that the loss draws for it follows, whatever the company;
+                None draws from torch's own generator.
         Returns: "loss", to be minimised, and its parts.
         Raises: ValueError: If no frame, of the whole, has a label.
         """

@@ -30,10 +30,10 @@ class LossPoints:
     random: Tensor
 
     @classmethod
-    def join(cls, clips: Sequence[LossPoints]) -> LossPoints:
-        """The points of all clips' frames and pairs, clip after clip."""
+    def join(cls, frames: Sequence[LossPoints]) -> LossPoints:
+        """The points of all frames and pairs, frame after frame."""
         names = ("matcher", "oversample", "random")
-        return cls(*(torch.cat([getattr(clip, name) for clip in clips], 1) for name in names))
+        return cls(*(torch.cat([getattr(frame, name) for frame in frames], 1) for name in names))
 
 
 class Criterion(nn.Module):
@@ -122,22 +122,16 @@ class Criterion(nn.Module):
             "indices": indices,
         }
 
-    def draw_by_clip(
-        self, output: SegmentationOutput, targets: list[Target], frames: Sequence[int], seeds: Sequence[int]
-    ) -> LossPoints:
-        """Draw the points of every clip from a seed of its own.
-
-        Args:
-            targets: One per frame of `output`; frames: of each clip, whose frames lie together.
-        """
-        counts = [len(target.classes) for target in targets]
+    def draw_by_frame(self, output: SegmentationOutput, targets: list[Target], seeds: Sequence[int]) -> LossPoints:
+        """Draw the points of every frame of `output`, with its targets, from a seed of its own."""
         source = torch.Generator(output.mask_logits.device)
-        clips, start = [], 0
-        for length, seed in zip(frames, seeds, strict=True):
-            own = counts[start : start + length]
-            start += length
-            clips.append(self.draw(1 + len(output.auxiliary), own, output, source.manual_seed(seed)))
-        return LossPoints.join(clips)
+        layers = 1 + len(output.auxiliary)
+        return LossPoints.join(
+            [
+                self.draw(layers, [len(target.classes)], output, source.manual_seed(seed))
+                for target, seed in zip(targets, seeds, strict=True)
+            ]
+        )
 
     def draw(
         self,

@@ -40,6 +40,7 @@ class TPAVI(SegmentationModel):
     """
 
     class_rows = ("head.classify.weight", "head.classify.bias")
+    sees_clips = True
 
     def __init__(
         self,

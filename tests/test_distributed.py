@@ -27,6 +27,20 @@ def test_no_item_comes_twice_or_is_lost(shares, size, monkeypatch):
             assert [item for own in found for item in own] == list(range(count))
 
 
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_fewer_items_than_processes_are_shared_by_all(size, monkeypatch):
+    monkeypatch.setattr(distributed._Group, "size", size)
+    for count in range(1, size):
+        places = []
+        for rank in range(size):
+            monkeypatch.setattr(distributed._Group, "rank", rank)
+            places.append(distributed.own_place(count))
+        assert sorted({item for item, _, _ in places}) == list(range(count))
+        for item in range(count):
+            mates = [place for place in places if place[0] == item]
+            assert mates == [(item, number, len(mates)) for number in range(len(mates))]
+
+
 def test_alone_there_is_nobody_to_wait_for():
     entered = []
 

@@ -36,6 +36,7 @@ class Batch:
         labelled: (N,) bool.
         prior: (N, p, p) float32 in [0, 1], or None for a model without a prior.
         features: maps of a frozen backbone (N, C, h, w), the coarsest levels last; empty where none are cached.
+        first: how many frames of its first clip are elsewhere, before these.
     """
 
     uids: list[str]
@@ -47,6 +48,7 @@ class Batch:
     labelled: Tensor
     prior: Tensor | None
     features: list[Tensor] = field(default_factory=list)
+    first: int = 0
 
     @classmethod
     def join(cls, batches: Sequence[Batch]) -> Batch:
@@ -81,6 +83,14 @@ class Batch:
         frames = [sum(self.lengths[:clip]) for clip in clips]
         return [self._part(slice(*clips[i : i + 2]), slice(*frames[i : i + 2])) for i in range(parts)]
 
+    def share(self, part: int, parts: int) -> Batch | None:
+        """One of several parts of a single clip's frames; None where it has too few."""
+        (length,) = self.lengths
+        frames = slice(length * part // parts, length * (part + 1) // parts)
+        if frames.start == frames.stop:
+            return None
+        return replace(self._part(slice(0, 1), frames), lengths=[frames.stop - frames.start], first=frames.start)
+
     def _part(self, clips: slice, frames: slice) -> Batch:
         return Batch(
             uids=self.uids[clips],
@@ -92,6 +102,7 @@ class Batch:
             labelled=self.labelled[frames],
             prior=None if self.prior is None else self.prior[frames],
             features=[level[frames] for level in self.features],
+            first=0 if clips.start else self.first,
         )
 
 

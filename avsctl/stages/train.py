@@ -101,7 +101,7 @@ def train(
             model = compile_parts(build_model(config, clips, audio, folder).to(target), config.compile)
             check_space(folder, checkpoint_bytes(model), f"The run {folder.name}")
             samples = _samples(model, config, clips, audio, prior, chosen)
-            _warn_of_idle_processes(config)
+            _warn_of_idle_processes(config, model)
             record = _new_record(config, clips, audio, prior, model)
             started = time.time()
             trainer = Trainer(
@@ -123,9 +123,9 @@ def train(
     return folder
 
 
-def _warn_of_idle_processes(config: TrainConfig) -> None:
+def _warn_of_idle_processes(config: TrainConfig, model: SegmentationModel) -> None:
     idle = world_size() - config.batch_clips
-    if idle > 0:
+    if idle > 0 and model.sees_clips:
         log.warning(
             "steps of %d clips leave %d of %d processes without a clip: raise --batch-clips, and --lr with it",
             config.batch_clips, idle, world_size(),

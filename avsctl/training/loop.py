@@ -18,7 +18,7 @@ from torch import nn
 from avsctl.ahead import PREFETCH
 from avsctl.configs import TrainConfig
 from avsctl.data.samples import Batch, ClipSamples, loader
-from avsctl.distributed import on_main, own_part
+from avsctl.distributed import on_main, own_part, own_place, world_size
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
 from avsctl.stopping import Stopped, stop_requested
@@ -224,11 +224,24 @@ class Trainer:
         return time.monotonic() - self._saved_at > self.checkpoint_seconds
 
     def _read(self, batches: Sequence[Sequence[int]]) -> Iterator[Batch | None]:
-        """This process's clips of every batch, None where it has none."""
-        shares = [own_part(batch) for batch in batches]
+        """This process's share of every batch, None where it has none.
+
+        Where there are fewer clips than processes, several take some of a clip's frames each, if the model sees
+        frames one by one.
+        """
+        several = [self._cuts(batch) for batch in batches]
+        shares = [
+            [batch[own_place(len(batch))[0]]] if cut else own_part(batch)
+            for cut, batch in zip(several, batches, strict=True)
+        ]
         own, pin = [share for share in shares if share], self.device.type == "cuda"
         reading = loader(self.samples, own, self.workers, prefetch=self.prefetch, pin=pin)
-        yield from (next(reading) if share else None for share in shares)
+        for cut, batch, share in zip(several, batches, shares, strict=True):
+            read = next(reading) if share else None
+            yield read.share(*own_place(len(batch))[1:]) if cut and read is not None else read
+
+    def _cuts(self, batch: Sequence[int]) -> bool:
+        return len(batch) < world_size() and not self.model.sees_clips
 
     def _step(self, batch: Batch | None) -> dict[str, Any]:
         """Learn from a batch, of which this is this process's part; the loss and its parts, or what was skipped."""

@@ -89,7 +89,7 @@ class Gradients:
         """
         parts = [] if batch is None else batch.split(self.config.accumulate)
         shares = gather(lambda: self._share(batch))
-        found = Learnt([uid for share in shares for uid in share.uids])
+        found = Learnt(list(dict.fromkeys(uid for share in shares for uid in share.uids)))
         whole = reduce(add, (share.counts for share in shares))
         if not whole.labelled or all(share.silent for share in shares):
             return found
@@ -139,10 +139,12 @@ class Gradients:
         """`loss`, its parts under `loss_…`, and whatever else the model says of it."""
         seed = self.config.seed
         # Seeding by clips makes a resumed run draw what an uninterrupted one does, and processes what one draws.
-        torch.manual_seed(derive_seed(seed, *self.step, batch.uids[0]))
+        torch.manual_seed(derive_seed(seed, *self.step, batch.uids[0], batch.first))
         output = in_format(self.model, self.config.precision, partial(self._predict, batch))
         labels, labelled = (one.to(self.device, non_blocking=True) for one in (batch.labels, batch.labelled))
-        seeds = [derive_seed(seed, *self.step, "loss", uid) for uid in batch.uids]
+        places = zip(batch.uids, (batch.first, *(0 for _ in batch.uids[1:])), batch.lengths, strict=True)
+        frames = [(uid, first + frame) for uid, first, length in places for frame in range(length)]
+        seeds = [derive_seed(seed, *self.step, "loss", *frame) for frame in frames]
         try:
             return self.model.loss(output, labels, labelled, lengths=batch.lengths, whole=whole, seeds=seeds)
         except NotFiniteError:  # the matcher needs numbers before there is a loss

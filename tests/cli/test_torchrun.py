@@ -22,8 +22,20 @@ from avsctl.workspace import Workspace
 SCRIPT = Path(__file__).with_name("one_process_differs.py")
 LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone")  # --standalone: a free port
 TRAIN = ("train-avs", "--device", "cpu", "--preset", "tiny", "--image-size", 64)
-# Six clips in steps of 4 and 2: of three processes one has no clip in the second step, of two each has as many.
-FROZEN = (*TRAIN, "--freeze-backbone", "--epochs", 2, "--batch-clips", 4, "--frames-per-clip", 3)
+# Six clips in steps of 4 and 2: in the second step, two of three processes share a clip's three frames.
+# The loss of AAVS jumps where rounding turns a matching or a mask's threshold; tests/models/test_loss_parts.py has it.
+FROZEN = (
+    *TRAIN,
+    "--model",
+    "avsegformer",
+    "--freeze-backbone",
+    "--epochs",
+    2,
+    "--batch-clips",
+    4,
+    "--frames-per-clip",
+    3,
+)
 NO_SPREAD = ("status", "prepare synthetic", "extract-audio", "experiment table1", "visualize x.mp4", "report")
 
 
@@ -54,7 +66,14 @@ def trained(tiny_workspace, tmp_path_factory) -> Path:
     """A workspace in which the same training ran in one process, in one by parts, in two and in three processes."""
     folder = beside(tiny_workspace, tmp_path_factory.mktemp("trained"))
     for name, accumulate in (("one", 1), ("parts", 2)):
-        given = {"image_size": 64, "freeze_backbone": True, "epochs": 2, "batch_clips": 4, "frames_per_clip": 3}
+        given = {
+            "model": "avsegformer",
+            "image_size": 64,
+            "freeze_backbone": True,
+            "epochs": 2,
+            "batch_clips": 4,
+            "frames_per_clip": 3,
+        }
         config = resolve_training("avs", "tiny", "all", {**given, "accumulate": accumulate, "name": name})
         train(Workspace(folder), config, device="cpu")
     for name, processes in (("two", 2), ("three", 3)):
@@ -122,7 +141,7 @@ def test_a_stopped_training_goes_on_with_any_number_of_processes(trained, tiny_w
 
 
 def test_batch_norms_and_cached_features_are_those_of_one_process(tiny_workspace, tmp_path, typed, monkeypatch):
-    words = (*TRAIN, "--model", "tpavi", "--freeze-backbone", "--epochs", 1, "--batch-clips", 3, "--max-steps", 2)
+    words = (*TRAIN, "--model", "tpavi", "--freeze-backbone", "--epochs", 1, "--batch-clips", 5)
     words = (*words, "--cache-features", "all", "--cache-levels", 3, "--no-augment", "--workers", 1)
     homes = []
     for name in ("one", "two"):

@@ -45,7 +45,7 @@ def learn(model, task, parts):
     for at, part in slices:
         lengths = [LENGTHS[clip] for clip in part]
         output = model(frames[at], audio[at], lengths=lengths)
-        seeds = [7 * clip for clip in part]
+        seeds = [7 * frame for frame in range(at.start, at.stop)]
         losses = model.loss(output, labels[at], LABELLED[at], lengths=lengths, whole=whole, seeds=seeds)
         losses["loss"].backward()
         total += float(losses["loss"].detach())
