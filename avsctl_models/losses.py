@@ -206,7 +206,7 @@ class Criterion(nn.Module):
         with torch.no_grad():
             drawn = points.oversample.flatten(0, 1)
             doubt = sample_points(logits, drawn)[:, 0].abs()
-            nearest = doubt.topk(self.chosen, dim=1, largest=False).indices
+            nearest = doubt.topk(self.chosen, dim=1, largest=False, sorted=False).indices
             chosen = drawn.gather(1, nearest[..., None].expand(-1, -1, 2))
             places = torch.cat([chosen, points.random.flatten(0, 1)], 1)  # (L*M, P, 2)
             wanted = sample_points(masks[frame, target].flatten(0, 1)[:, None], places)[:, 0]

@@ -39,7 +39,7 @@ def _add_attention(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
     path = block.drop_path1
     dropping = isinstance(path, DropPath) and path.training and path.drop_prob > 0
     if not dropping or x.device.type != "cpu":
-        return x + path(_attend(block, x, mask))
+        return path(_attend(block, x, mask)).add_(x)
     # Drawn as timm draws them
     keep = 1 - path.drop_prob
     scale = x.new_empty(len(x), 1, 1, 1).bernoulli_(keep) / keep

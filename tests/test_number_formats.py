@@ -40,7 +40,7 @@ def gradients(model, precision):
     model.zero_grad(set_to_none=True)
     model.eval()  # nothing is drawn but the loss's points
     output = in_format(model, precision, partial(model, model.normalize(frames), audio, prior))
-    loss = model.loss(output, labels, torch.ones(5, dtype=torch.bool), seeds=[0])["loss"]
+    loss = model.loss(output, labels, torch.ones(5, dtype=torch.bool), seeds=[0] * 5)["loss"]
     loss.backward()
     grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     assert all(grad.dtype == torch.float32 for grad in grads)

@@ -90,7 +90,7 @@ class DeformableLayer(nn.Module):
     Args:
         dim, heads, hidden, points: Sizes.
         adapters: "none", "replace" or "follow", see `output_projection`.
-        activation: Between the two layers.
+        activation: Between the two layers; it may write over its input.
         dropout: Share of what attention, and either layer, give that is dropped in training.
     """
 
@@ -102,7 +102,7 @@ class DeformableLayer(nn.Module):
         *,
         points: int,
         adapters: str = "none",
-        activation: Callable[[Tensor], Tensor] = torch.relu,
+        activation: Callable[[Tensor], Tensor] = torch.relu_,
         dropout: float = 0.0,
     ):
         super().__init__()
@@ -174,8 +174,8 @@ class DeformablePixelDecoder(nn.Module):
 
         maps = split_levels(tokens, sizes)
         finest = self.lateral(features[0])
-        finest = finest + F.interpolate(maps[-1], finest.shape[-2:], mode="bilinear", align_corners=False)
-        return maps, self.mask_features(torch.relu(self.smooth(finest)))
+        enlarged = F.interpolate(maps[-1], finest.shape[-2:], mode="bilinear", align_corners=False)
+        return maps, self.mask_features(torch.relu_(self.smooth(enlarged.add_(finest))))
 
 
 def flatten_levels(maps: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:
