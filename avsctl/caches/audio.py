@@ -104,7 +104,7 @@ class AudioCache:
             self._first_frame = check_bounds("clips/first_frame", first, len(uids), len(embedding))
             if embedding.shape[1] != self.dim or self.dim < 1:
                 raise ValueError(f"embedding has {embedding.shape[1]} numbers a frame, not {self.dim}")
-            wrong = [] if damaged else _rows_without_numbers(embedding)
+            wrong = np.empty(0, np.intp) if damaged else _rows_without_numbers(embedding)
         self._position = {uid: i for i, uid in enumerate(uids)}
         if len(wrong):
             uid = uids[int(np.searchsorted(self._first_frame, wrong[0], side="right")) - 1]

@@ -47,7 +47,7 @@ def read_batches(
     """
     if not workers:
         read = (join([samples[item] for item in batch]) for batch in batches)
-        yield from work_ahead((batch.pin_memory() for batch in read) if pin else read, prefetch)
+        yield from work_ahead(map(_pinned, read) if pin else read, prefetch)
         return
     held = torch.full((workers, 2), -1, dtype=torch.int64).share_memory_()
     reading = DataLoader(
@@ -70,6 +70,10 @@ def read_batches(
         if isinstance(batch, AvsctlError):
             raise batch
         yield batch
+
+
+def _pinned(batch: Any) -> Any:
+    return batch.pin_memory()
 
 
 class _Watched(Dataset):

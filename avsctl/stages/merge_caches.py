@@ -40,7 +40,7 @@ def merge_caches(
     Raises: AvsctlError: If there are no shares, or some are missing, damaged, made from other data or with other
         options, or hold a clip twice.
     """
-    found = [
+    found: list[tuple[Path, str, Callable[..., None]]] = [
         (workspace.clips, "prepare avsbench", _merge_clips),
         (workspace.audio, "extract-audio", partial(_merge_audio, clips_path=workspace.clips)),
     ]
@@ -140,7 +140,8 @@ def _merge_audio(
 
 def _open(shares: Mapping[Share, Path], read: Callable[[Path], C]) -> list[C]:
     """The shares in order, each of which says itself which it is, and holds clips that no other does."""
-    caches, owner = [], {}
+    caches: list[C] = []
+    owner: dict[str, Path] = {}
     for share, path in shares.items():
         cache = read(path)
         if cache.header["options"].get("shard") != str(share):
