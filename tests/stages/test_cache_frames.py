@@ -52,7 +52,7 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(map(str, way)))
 def test_every_batch_is_the_same_to_the_last_bit(plain, cached, sound, way):
     read = [ClipSamples(clips, sound, range(len(clips)), **{"image_size": SIDE, **way}) for clips in (plain, cached)]
     for first, second in zip(*read, strict=True):
