@@ -7,6 +7,7 @@ there is one, and speaks. Without torchrun all of this does nothing, and PyTorch
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import pickle
@@ -271,7 +272,8 @@ def _known(error: BaseException) -> BaseException:
 def _portable(error: BaseException) -> BaseException:
     """An error that another process can read."""
     try:
-        pickle.loads(pickle.dumps(error))
+        pickle.dumps(error)
+        copy.copy(error)  # made again from its arguments, as the other process does
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
