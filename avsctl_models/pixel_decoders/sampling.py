@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 Sizes = list[tuple[int, int]]
+
+_POINTS = 2**18  # computed at a time, few enough for a CPU's cache
 
 
 def sample_levels(values: Tensor, x: Tensor, y: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
@@ -52,7 +55,8 @@ def sample_grids(values: Tensor, x: Tensor, y: Tensor, weights: Tensor, sizes: S
 def sample_rows(values: Tensor, x: Tensor, y: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
     """`sample_levels` for CPUs and levels of at least 2 x 2: each neighbour is a row of a table, each query a bag.
 
-    Rows lie together in memory, the samples themselves are never kept, and every frame's numbers stay in the cache.
+    Rows lie together in memory, samples are never kept, and the numbers of a few frames at a time stay in the
+    cache.
     """
     return _SampleRows.apply(values.contiguous(), x.contiguous(), y.contiguous(), weights.contiguous(), sizes)
 
@@ -63,8 +67,8 @@ class _SampleRows(torch.autograd.Function):
         ctx.save_for_backward(values, x, y, weights)
         ctx.sizes = sizes
         layout = _Layout(values, weights, sizes)
-        read = [_read(table, layout.neighbours(*points)) for table, *points in zip(values, x, y, weights, strict=True)]
-        return torch.stack(read).view(*weights.shape[:3], values.shape[-1])
+        read = [_read(table, layout.neighbours(*points)) for table, *points in layout.parts(values, x, y, weights)]
+        return torch.cat(read).view(*weights.shape[:3], values.shape[-1])
 
     @staticmethod
     @once_differentiable
@@ -72,20 +76,20 @@ class _SampleRows(torch.autograd.Function):
         values, x, y, weights = ctx.saved_tensors
         layout = _Layout(values, weights, ctx.sizes)
         wanted = ctx.needs_input_grad
-        by_frame = []
-        for table, *points, given in zip(values, x, y, weights, gradients[0].contiguous(), strict=True):
+        by_part = []
+        for table, *points, given in layout.parts(values, x, y, weights, gradients[0].contiguous()):
             neighbours = layout.neighbours(*points)
-            given = given.flatten(0, 1)
+            given = given.flatten(0, 2)
             by_table = _table_gradient(table, neighbours, given) if wanted[0] else None
             by_points = _point_gradients(table, neighbours, given, points[2]) if any(wanted[1:4]) else (None,) * 3
-            by_frame.append((by_table, *by_points))
-        stacked = [None if parts[0] is None else torch.stack(parts) for parts in zip(*by_frame, strict=True)]
-        return stacked[0], *stacked[1:], None
+            by_part.append((by_table, *by_points))
+        joined = [None if parts[0] is None else torch.cat(parts) for parts in zip(*by_part, strict=True)]
+        return joined[0], *joined[1:], None
 
 
 @dataclass
 class _Axis:
-    """Where points lie between two neighbours along an axis: (Q, H*K) each."""
+    """Where points lie between two neighbours along an axis: (n, Q, H*K) each."""
 
     first: Tensor  # the lower neighbour's number, such that both lie inside
     offset: Tensor  # from the lower neighbour: 0 to 1, unless the point is outside
@@ -108,17 +112,17 @@ class _Axis:
 
 @dataclass
 class _Neighbours:
-    """The four neighbours of one frame's points as rows of its table."""
+    """The four neighbours of n frames' points as rows of their table."""
 
     across: _Axis
     down: _Axis
-    rows: tuple[Tensor, Tensor]  # (Q*H, K) int32 of the upper left and the lower left one; the right one is `step` on
+    rows: tuple[Tensor, Tensor]  # (n*Q*H, K) int32 of the upper left and the lower left one; the right one is `step` on
     step: int
-    upper: Tensor  # (Q, H*K) the points' own weights, times those along the vertical axis
+    upper: Tensor  # (n, Q, H*K) the points' own weights, times those along the vertical axis
     lower: Tensor
 
     def corners(self) -> list[tuple[Tensor, int, Tensor]]:
-        """Rows, what is to be added to them, and weights (Q*H, K) of all four."""
+        """Rows, what is to be added to them, and weights (n*Q*H, K) of all four."""
         shape = self.rows[0].shape
         return [
             (rows, start, (vertical * horizontal).view(shape))
@@ -128,10 +132,12 @@ class _Neighbours:
 
 
 class _Layout:
-    """Which row of a frame's table holds what; the columns are the points of all heads."""
+    """Which row of a table holds what; the columns are the points of all heads."""
 
     def __init__(self, values: Tensor, weights: Tensor, sizes: Sizes):
         self.heads, self.points = weights.shape[2], weights[0, 0, 0].numel()
+        self.frames = max(1, _POINTS // max(1, weights[0].numel()))
+        self.height = values.shape[1] * self.heads  # rows of one frame
         heights, widths = torch.tensor(sizes, dtype=torch.float32).repeat_interleave(weights.shape[-1], 0).T
         starts = torch.tensor([0, *(height * width for height, width in sizes[:-1])]).cumsum(0)
         starts = starts.repeat_interleave(weights.shape[-1]) * self.heads
@@ -140,17 +146,22 @@ class _Layout:
         self.line = (widths * self.heads).repeat(self.heads)
         self.lines = self.line.int()
 
+    def parts(self, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """The tensors of a few frames at a time."""
+        return zip(*(tensor.split(self.frames) for tensor in tensors), strict=True)
+
     def neighbours(self, x: Tensor, y: Tensor, weights: Tensor) -> _Neighbours:
-        x, y, weights = x.flatten(1), y.flatten(1), weights.flatten(1)
+        x, y, weights = x.flatten(2), y.flatten(2), weights.flatten(2)
         across, down = _Axis.of(x, self.last_x), _Axis.of(y, self.last_y)
         # float32 counts exactly up to 2^24 rows of one frame
         rows = (down.first * self.line).add_(across.first, alpha=self.heads).add_(self.first).int()
+        rows += torch.arange(len(rows), dtype=torch.int32)[:, None, None] * self.height
         rows, below = rows.view(-1, self.points), (rows + self.lines).view(-1, self.points)
         return _Neighbours(across, down, (rows, below), self.heads, weights * down.low, weights * down.high)
 
 
 def _read(table: Tensor, neighbours: _Neighbours) -> Tensor:
-    flat = table.flatten(0, 1)
+    flat = table.flatten(0, 2)
     (rows, start, weights), *others = neighbours.corners()
     total = F.embedding_bag(rows, flat[start:], mode="sum", per_sample_weights=weights)
     for rows, start, weights in others:
@@ -159,8 +170,8 @@ def _read(table: Tensor, neighbours: _Neighbours) -> Tensor:
 
 
 def _table_gradient(table: Tensor, neighbours: _Neighbours, given: Tensor) -> Tensor:
-    """What a frame's values get back: the transposed sum, which scipy does without sorting."""
-    total = np.zeros((table.shape[0] * table.shape[1], table.shape[2]), np.float32)
+    """What the values get back: the transposed sum, which scipy does without sorting."""
+    total = np.zeros(table.flatten(0, 2).shape, np.float32)
     bags, points = neighbours.rows[0].shape
     pointer = np.arange(0, bags * points + 1, points, dtype=np.int32)
     for rows, start, weights in neighbours.corners():
@@ -173,7 +184,7 @@ def _point_gradients(
     table: Tensor, neighbours: _Neighbours, given: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What the points' x, y and weights get back, from what every neighbour's weight does."""
-    flat = table.flatten(0, 1)
+    flat = table.flatten(0, 2)
     parts = []
     bags, points = neighbours.rows[0].shape
     pointer = torch.arange(0, bags * points + 1, points, dtype=torch.int32)
@@ -191,6 +202,6 @@ def _point_gradients(
     lower = parts[2] * across.low + parts[3] * across.high
     by_x = left * (parts[0] * neighbours.upper + parts[2] * neighbours.lower)
     by_x += right * (parts[1] * neighbours.upper + parts[3] * neighbours.lower)
-    by_y = (above * upper + below * lower) * weights.flatten(1)
+    by_y = (above * upper + below * lower) * weights.flatten(2)
     by_weights = upper * down.low + lower * down.high
     return by_x.view_as(weights), by_y.view_as(weights), by_weights.view_as(weights)

@@ -36,8 +36,10 @@ def outcome(function, inputs):
     return [made, *torch.autograd.grad(made, inputs, given)]
 
 
-def test_points_read_as_rows_are_those_of_grid_sample():
-    inputs = points()
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_points_read_as_rows_are_those_of_grid_sample(monkeypatch, together):
+    inputs = points(frames=5)
+    monkeypatch.setattr("avsctl_models.pixel_decoders.sampling._POINTS", together * inputs[3][0].numel())
     assert min(tensor.min() for tensor in inputs[1:3]) < -2 and max(tensor.max() for tensor in inputs[1:3]) > 13
     wanted = outcome(lambda *given: sample_grids(*given, SIZES), inputs)
     for mine, plain in zip(outcome(lambda *given: sample_rows(*given, SIZES), inputs), wanted, strict=True):
