@@ -18,7 +18,7 @@ SIZE = (1280, 720)
 
 def run(settings: Settings) -> list[Result]:
     """Time the reading of 720p clips with as many processes as cores, and with one."""
-    count = 60 if settings.quick else 600
+    count = 60 if settings.quick else 200
     root = repeat_clips(draw_clips(settings.scratch / "drawn", 4, SIZE), settings.scratch / "clips", count)
     ours = partial(_prepare, root, settings.scratch / "all.h5", cores())
     peer = partial(_prepare, root, settings.scratch / "one.h5", 1)
