@@ -16,7 +16,7 @@ _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 T = TypeVar("T")
-_Copies = dict[str, tuple[int, Tensor]]
+_Copies = dict[str, tuple[tuple[int, int], Tensor]]
 _copies: WeakKeyDictionary[nn.Module, _Copies] = WeakKeyDictionary()
 
 
@@ -67,9 +67,10 @@ def _converted(model: nn.Module, low: torch.dtype) -> dict[str, Tensor]:
 
 def _copy(kept: _Copies, name: str, weight: Tensor, low: torch.dtype) -> Tensor:
     """The weight's converted copy, made anew when the weight has changed."""
-    version, copied = kept.get(name, (-1, weight))
-    if version != weight._version or copied.dtype != low:
+    state = weight._version, weight.data_ptr()
+    before, copied = kept.get(name, ((-1, 0), weight))
+    if before != state or copied.dtype != low:
         with torch.inference_mode(False), torch.no_grad():
             copied = weight.to(low)
-        kept[name] = weight._version, copied
+        kept[name] = state, copied
     return copied

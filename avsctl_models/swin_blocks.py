@@ -7,11 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath
-from timm.models.swin_transformer import (
-    WindowAttention,
-    window_partition,
-    window_reverse,
-)
+from timm.models.swin_transformer import WindowAttention, window_partition, window_reverse
 from torch import Tensor
 
 from avsctl_models.pieces import in_pieces
@@ -39,14 +35,16 @@ def _add_attention(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
     path = block.drop_path1
     dropping = isinstance(path, DropPath) and path.training and path.drop_prob > 0
     if not dropping or x.device.type != "cpu":
-        return path(_attend(block, x, mask)).add_(x)
+        return x + path(_attend(block, x, mask))
     # Drawn as timm draws them
     keep = 1 - path.drop_prob
     scale = x.new_empty(len(x), 1, 1, 1).bernoulli_(keep) / keep
     kept = scale.flatten().nonzero()[:, 0]
     if not len(kept) and torch.is_grad_enabled():
         kept = kept.new_zeros(1)  # weights that train get a gradient of zero, not none
-    return x.index_add(0, kept, _attend(block, x[kept], mask) * scale[kept]) if len(kept) else x
+    if not len(kept):
+        return x
+    return x.index_add(0, kept, (_attend(block, x[kept], mask) * scale[kept]).to(x.dtype))
 
 
 def _attend(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -79,6 +79,19 @@ def test_weights_stay_float32_and_converted_ones_follow_them(model):
     assert torch.equal(maps(), before)
 
 
+def test_converted_weights_follow_data_that_is_put_in_their_place(model):
+    frames, audio, prior, _ = clip()
+    model.eval()
+    maps = partial(class_maps, model, frames, audio, prior, size=64, precision="bf16")
+    before, state = maps(), {name: parameter.data for name, parameter in model.named_parameters()}
+    for parameter in (one for one in model.parameters() if one.ndim > 1):  # those of norms aren't converted
+        parameter.data = 1.3 * parameter.data
+    assert not torch.equal(maps(), before)
+    for name, parameter in model.named_parameters():
+        parameter.data = state[name]
+    assert torch.equal(maps(), before)
+
+
 def test_training_goes_on_after_prediction_with_the_same_copies(model):
     for parameter in model.backbone.parameters():
         parameter.requires_grad_(False)

@@ -174,8 +174,8 @@ class DeformablePixelDecoder(nn.Module):
 
         maps = split_levels(tokens, sizes)
         finest = self.lateral(features[0])
-        enlarged = F.interpolate(maps[-1], finest.shape[-2:], mode="bilinear", align_corners=False)
-        return maps, self.mask_features(torch.relu_(self.smooth(enlarged.add_(finest))))
+        finest = finest + F.interpolate(maps[-1], finest.shape[-2:], mode="bilinear", align_corners=False)
+        return maps, self.mask_features(torch.relu_(self.smooth(finest)))
 
 
 def flatten_levels(maps: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:

@@ -192,7 +192,10 @@ def _point_gradients(
         read = flat[start:]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that sparse tensors in rows are in beta
-            wanted = torch.sparse_csr_tensor(pointer, rows.flatten(), each.flatten(), (bags, len(read)))
+            # Rows come in any order, and twice; nothing here minds.
+            wanted = torch.sparse_csr_tensor(
+                pointer, rows.flatten(), each.flatten(), (bags, len(read)), check_invariants=False
+            )
             products = torch.sparse.sampled_addmm(wanted, given, read.T, beta=0.0).values()
         parts.append(products.view_as(neighbours.upper))
     across, down = neighbours.across, neighbours.down

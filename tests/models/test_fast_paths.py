@@ -14,7 +14,7 @@ from avsctl_models.backbones import build_backbone
 from avsctl_models.mask_logits import mask_logits
 from avsctl_models.pieces import in_pieces
 from avsctl_models.pixel_decoders.sampling import sample_grids, sample_levels, sample_rows
-from avsctl_models.swin_blocks import PiecewiseWindowAttention
+from avsctl_models.swin_blocks import PiecewiseWindowAttention, run_stage
 
 SIZES = [(3, 2), (6, 5), (12, 9)]
 
@@ -146,6 +146,18 @@ def test_swin_is_timms_with_the_same_frames_dropped(monkeypatch, swin, training,
         parts = [torch.autograd.grad(sum(m.square().sum() for m in maps), weights) for maps in (made, wanted)]
         for mine, plain in zip(*parts, strict=True):
             torch.testing.assert_close(mine, plain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_residual_stream_keeps_its_precision_beside_branches_of_a_lower_one(monkeypatch, swin, training):
+    monkeypatch.setattr("avsctl_models.swin_blocks._attend", lambda block, x, mask: torch.ones_like(x).bfloat16())
+    monkeypatch.setattr("avsctl_models.swin_blocks._add_mlp", lambda block, x: x)
+    swin.train(training)
+    torch.manual_seed(0)
+    x = torch.full((4, 16, 16, 16), 2.0**-10)
+    added = run_stage(swin.layers[0], x) - x  # of two blocks, each 0 or 1 / 0.6 in training
+    assert added.dtype == torch.float32
+    torch.testing.assert_close(added, (0.6 * added).round() / 0.6 if training else torch.full_like(x, 2.0))
 
 
 def test_an_adapter_of_zeros_is_left_out_only_where_it_learns_nothing():
