@@ -95,9 +95,9 @@ def predict_priors(
         repair: check every clip of `out` and predict only those again whose maps are not what was written.
         batch_clips: clips that the network sees together. Always the same ones are, whatever is predicted already:
             whose company a clip has can change a last bit, and with it a stored byte.
-        compile: let `torch.compile` make the network's parts.
+        compile: let `torch.compile` make the network's parts, which can do so, too; and so can the device.
         workers, prefetch: processes that read clips, and batches read ahead. A rerun goes on where the last one
-            stopped.
+            stopped, and begins again where last bits can differ. A finished cache is good however it was computed.
     Returns: the cache's path.
     Raises: AvsctlError: If a run or a cache doesn't fit, or `out` holds something else.
     """
@@ -124,18 +124,19 @@ def predict_priors(
         "binary_labels": binary_labels,
         "precision": precision,
     }
+    exactly = plan | {"device": target.type, "batch_clips": batch_clips, "compile": compile}
     job = _Prediction(
         clips, audio, order, routes, target, size, binary_labels, precision, batch_clips, compile, workers, prefetch
     )
-    if repair and on_main(lambda: repair_priors(out, plan, clips, order, job.items, track)):
+    if repair and on_main(lambda: repair_priors(out, exactly, clips, order, job.items, track)):
         return out
     if on_main(lambda: is_up_to_date(out, plan, overwrite or repair)):
         return out
-    with making_priors(out, plan, clips, order, size) as shards:
+    with making_priors(out, exactly, clips, order, size) as shards:
         todo = [item for shard in own_turns(on_main(shards.missing)) for item in shards.range(shard)]
         shown = track(job.write(shards, todo), "stage 1", total=len(todo))
         together(lambda: sum(1 for _ in shown))
-        return on_main(lambda: assemble(out, shards, clips, order, origin="predicted", plan=plan, track=track))
+        return on_main(lambda: assemble(out, shards, clips, order, origin="predicted", plan=exactly, track=track))
 
 
 @dataclass(frozen=True)

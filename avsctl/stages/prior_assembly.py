@@ -72,7 +72,11 @@ def is_up_to_date(out: Path, plan: Mapping[str, Any], overwrite: bool) -> bool:
 
 def _check_plan(cache: PriorCache, plan: Mapping[str, Any]) -> None:
     made, out = cache.header["options"], cache.path
-    differs = sorted(name for name in plan if made.get(name) != plan[name])
+    differs = [
+        f"{name} ({made[name]})" if isinstance(made.get(name), (str, int)) else name
+        for name in sorted(plan)
+        if made.get(name) != plan[name]
+    ]
     if differs:
         raise AvsctlError(
             f"{out} was made with another {', '.join(differs)}. Add --overwrite to make it again, or choose --out."

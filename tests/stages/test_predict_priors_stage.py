@@ -148,12 +148,16 @@ def test_a_rerun_does_nothing_and_another_plan_is_refused(workspace, monkeypatch
     monkeypatch.setattr(stage, "load_run", None)
     assert predict_priors(workspace, routes, size=SIZE, **options) == out
     assert out.stat().st_mtime_ns == before
-    with pytest.raises(AvsctlError, match="another size.*--overwrite"):
+    assert predict_priors(workspace, routes, size=SIZE, batch_clips=4, **options) == out  # whole: good as it is
+    with pytest.raises(AvsctlError, match=r"another size \(64\).*--overwrite"):
         predict_priors(workspace, routes, size=32, **options)
+    with pytest.raises(AvsctlError, match=r"another batch_clips \(1\)"):
+        predict_priors(workspace, routes, size=SIZE, batch_clips=4, repair=True, **options)
 
 
-def test_a_stopped_run_goes_on_where_it_stopped(workspace, predicted, monkeypatch):
+def test_a_stopped_run_goes_on_where_it_stopped_unless_last_bits_can_differ(workspace, predicted, monkeypatch):
     routes = route_runs(workspace)
+    monkeypatch.setattr(stage, "compile_parts", lambda model, wanted: model)
     seen = []
 
     def stopping(items, description="", total=None):
@@ -172,8 +176,18 @@ def test_a_stopped_run_goes_on_where_it_stopped(workspace, predicted, monkeypatc
         totals.append(total)
         return iter(items)
 
+    class Started(Exception):
+        """That is all one wants to know."""
+
+    def starting(items, description="", total=None):
+        totals.append(total)
+        raise Started
+
+    for other in ({"batch_clips": 4}, {"compile": True}):
+        with pytest.raises(Started):
+            predict_priors(workspace, routes, size=SIZE, device="cpu", track=starting, **other)
     out = predict_priors(workspace, routes, size=SIZE, device="cpu", track=counting)
-    assert totals[0] == 18 - 8  # one shard of eight clips was whole
+    assert totals[:3] == [18, 18, 18 - 8]  # one shard of eight clips was whole, of the same company
     assert PriorCache(out).fingerprint == PriorCache(predicted).fingerprint
     assert [path.name for path in out.parent.iterdir()] == ["predicted.h5"]
 
