@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from queue import Queue
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def work_ahead(items: Iterable[T], depth: int = PREFETCH) -> Iterator[T]:
+def work_ahead(items: Iterable[T], depth: int = PREFETCH) -> Generator[T, None, None]:
     """Yield items in their order, drawn in a thread of their own that is up to `depth` ahead.
 
     An error comes where its item would have come. When the caller stops early, the thread ends with the item that it

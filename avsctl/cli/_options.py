@@ -215,13 +215,16 @@ seed_option = click.option("--seed", type=SEED_RANGE, default=0, show_default=Tr
 reading_workers_option = click.option(
     "--workers", type=click.IntRange(0), help="Processes that read clips. [default: none on a CPU, else 4]"
 )
-prefetch_option = click.option(
-    "--prefetch",
-    type=click.IntRange(0),
-    default=PREFETCH,
-    show_default=True,
-    help="Batches read ahead, by each worker or, without workers, by a thread; 0, without workers, reads each when it "
-    "is needed.",
+
+
+def prefetch_of(what: str) -> Callable:
+    """`--prefetch`, with what it does in a command."""
+    return click.option("--prefetch", type=click.IntRange(0), default=PREFETCH, show_default=True, help=what)
+
+
+prefetch_option = prefetch_of(
+    "Batches read ahead, by each worker or, without workers, by a thread; 0, without workers, reads each when it is "
+    "needed."
 )
 compile_option = click.option(
     "--compile",

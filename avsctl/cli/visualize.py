@@ -17,10 +17,12 @@ from avsctl.cli._options import (
     WEIGHTS,
     FloatRange,
     command,
+    compile_option,
     device_options,
     json_option,
     overwrite_option,
     pixels_option,
+    prefetch_of,
 )
 from avsctl.errors import AvsctlError
 from avsctl.workspace import Workspace
@@ -96,6 +98,9 @@ class Seconds(click.ParamType):
 @click.option("--seed", type=SEED_RANGE, default=0, show_default=True, help="Which clips are drawn from the --split.")
 @pixels_option
 @device_options
+@compile_option
+@prefetch_of("How many batches and frames (with --split, clips) threads read, see and draw ahead; 0 does one thing "
+             "after the other.")  # fmt: skip
 @overwrite_option
 @json_option
 def command(

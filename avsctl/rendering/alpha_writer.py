@@ -39,7 +39,8 @@ class AlphaWriter(GrowingVideo):
         self._size = size
         self._last = -1
         try:
-            container = av.open(str(self._part), "w", format="webm")
+            # Without bitexact each file gets a random number of its own.
+            container = av.open(str(self._part), "w", format="webm", options={"fflags": "+bitexact"})
             self._container = container
             self._stream = self._add_stream(container, fps, crf)
             container.start_encoding()

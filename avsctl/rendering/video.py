@@ -89,6 +89,11 @@ class FrameStream:
         times, end = self.info.times, np.inf if self.end is None else self.end
         return int(np.count_nonzero((times >= self.begin - _SAME) & (times < end - _SAME)))
 
+    @property
+    def span(self) -> float:
+        """How long the stretch is, in seconds."""
+        return min(self.info.duration, np.inf if self.end is None else self.end) - self.begin
+
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         self.lost, self.shown = self.info.missing if self.end is None else 0, 0
         last, self._decoded = -1.0, 0

@@ -163,12 +163,13 @@ class Cast:
         prior_form: str | None = None,
         device: str = "auto",
         precision: str = "fp32",
+        compile: bool = False,
     ):
         shelf = Shelf()
         segmenters = [
             Segmenter(
                 choice.first, choice.second, clips=clips, audio_weights=audio_weights, audio=audio,
-                prior_form=prior_form, device=device, precision=precision, shelf=shelf,
+                prior_form=prior_form, device=device, precision=precision, compile=compile, shelf=shelf,
             )
             for choice in choices
         ]  # fmt: skip

@@ -30,7 +30,7 @@ MIN_SIDE = 480
 
 
 @dataclass(frozen=True)
-class _Seen:
+class SeenClip:
     """A clip second by second: pictures, labels (None where there is none), prior, and each panel's masks and keys."""
 
     pictures: list[np.ndarray]
@@ -71,10 +71,10 @@ class ClipPainter:
         self.same_classes = [0] * len(self.cast.panels)
         self._overview = self._pages("summary", self.title)
 
-    def draw(self, clip: int, number: int) -> dict[str, Any]:
-        """Draw a clip, the `number`th; returns its entry in the JSON."""
+    def draw(self, clip: int, number: int, seen: SeenClip) -> dict[str, Any]:
+        """Draw a clip, the `number`th, as `see` found it; returns its entry in the JSON."""
         uid = self.clips.uids[clip]
-        seen, file = self._see(clip), uid.replace("/", "_")
+        file = uid.replace("/", "_")
         sheets, video = [], None
         if self.only != "video":
             sheets = self._sheet(clip, seen, f"{file}-sheet")
@@ -102,7 +102,8 @@ class ClipPainter:
         ]
         return SheetPages(self.folder, name, titles, self.cast.names, self.cast.colours, title)
 
-    def _see(self, clip: int) -> _Seen:
+    def see(self, clip: int) -> SeenClip:
+        """Read a clip and let the models see it; this may be done ahead."""
         pictures = decode_frames(self.clips, clip)
         embedding = self.audio.embedding(self.clips.uids[clip])
         if len(embedding) != len(pictures):
@@ -113,12 +114,12 @@ class ClipPainter:
         labels = decode_labels(self.clips, clip)
         truths = [None if label is None else self.cast.truth_lookup[label] for label in labels]
         timelines = [Timeline(self.cast.names, self.cast.colours, masks=False) for _ in self.cast.panels]
-        seen = _Seen(pictures, truths, [], [[] for _ in self.cast.panels], timelines)
+        seen = SeenClip(pictures, truths, [], [[] for _ in self.cast.panels], timelines)
         for start in range(0, len(pictures), FRAMES_AT_ONCE):
             self._predict(seen, start, embedding[start : start + FRAMES_AT_ONCE].astype(np.float32))
         return seen
 
-    def _predict(self, seen: _Seen, start: int, embedding: np.ndarray) -> None:
+    def _predict(self, seen: SeenClip, start: int, embedding: np.ndarray) -> None:
         """Add what the runs say of the seconds from `start` on."""
         frames = [shrink(picture, self.cast.sizes) for picture in seen.pictures[start : start + len(embedding)]]
         prior, maps = self.cast.predict(frames, {self.audio.encoder: embedding})
@@ -128,10 +129,10 @@ class ClipPainter:
                 timeline.add(float(start + number), panel.shown(entries))
                 keys.append(key_maps(float(start + number), own[number], entries))
 
-    def _masks(self, seen: _Seen, second: int, size: tuple[int, int]) -> list[np.ndarray]:
+    def _masks(self, seen: SeenClip, second: int, size: tuple[int, int]) -> list[np.ndarray]:
         return [panel.mask(keys[second], size) for panel, keys in zip(self.cast.panels, seen.keys, strict=True)]
 
-    def _row(self, time: float | str, seen: _Seen, second: int, note: str = "") -> tuple[SheetRow, list[np.ndarray]]:
+    def _row(self, time: float | str, seen: SeenClip, second: int, note: str = "") -> tuple[SheetRow, list[np.ndarray]]:
         """A row of a sheet, and the masks in it."""
         picture, truth = seen.pictures[second], seen.truths[second]
         masks = self._masks(seen, second, picture.shape[1::-1])
@@ -144,14 +145,14 @@ class ClipPainter:
         row = second_row(time, picture, cells, self.cast.names, self.cast.colours, note=note)
         return row, [mask for mask in (truth, *masks) if mask is not None]
 
-    def _sheet(self, clip: int, seen: _Seen, name: str) -> list[str]:
+    def _sheet(self, clip: int, seen: SeenClip, name: str) -> list[str]:
         pages = self._pages(name, f"{self.clips.uids[clip]} ({self.clips.subsets[clip]}, {self.clips.splits[clip]})")
         for second in range(len(seen.pictures)):
             pages.add(*self._row(float(second), seen, second))
         pages.flush()
         return pages.files
 
-    def _film(self, clip: int, path: Path, seen: _Seen) -> None:
+    def _film(self, clip: int, path: Path, seen: SeenClip) -> None:
         size = _shown_size(*seen.pictures[0].shape[1::-1])
         labels = ["frame", *(["ground truth"] if self.labelled else []), *(p.label for p in self.cast.panels)]
         columns = Columns(labels, size) if self.compare else None
@@ -162,12 +163,12 @@ class ClipPainter:
                 writer.write(drawn, float(second))
             writer.close(float(len(seen.pictures)))
 
-    def _over(self, seen: _Seen, second: int, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    def _over(self, seen: SeenClip, second: int, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         large = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
         (mask,) = self._masks(seen, second, size)
         return draw_masks(large, mask, self.cast.names, self.cast.colours, self.alpha)
 
-    def _columns(self, seen: _Seen, second: int, columns: Columns) -> np.ndarray:
+    def _columns(self, seen: SeenClip, second: int, columns: Columns) -> np.ndarray:
         picture = columns.fit(seen.pictures[second])
         truth = [seen.truths[second]] if self.labelled else []
         masks = [*truth, *self._masks(seen, second, columns.cell)]
@@ -186,7 +187,7 @@ class ClipPainter:
         wave = wave if wave.shape[1] <= 2 else wave.mean(1, keepdims=True)
         return wave[: seconds * rate], rate
 
-    def _entry(self, seen: _Seen, video: str | None) -> dict[str, Any]:
+    def _entry(self, seen: SeenClip, video: str | None) -> dict[str, Any]:
         """What the runs and the labels say, for the JSON; counts where they agree."""
         truth = [None if label is None else _areas(label, self.cast.names) for label in seen.truths]
         self.labelled_seconds += sum(one is not None for one in truth)

@@ -20,12 +20,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from avsctl.ahead import PREFETCH, work_ahead
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
 from avsctl.caches.files import hash_of, write_json
@@ -56,6 +58,8 @@ def visualize_clips(
     alpha: float = 0.5,
     device: str = "auto",
     precision: str = "fp32",
+    compile: bool = False,
+    prefetch: int = PREFETCH,
     overwrite: bool = False,
     track: Track = silent,
 ) -> Drawn:
@@ -69,7 +73,8 @@ def visualize_clips(
     Args:
         split, subset: of the clips; `all` takes every one. count: how many are drawn by lot with `seed`.
         classes: names of the classes to show; where there are labels, clips that have one of them are taken.
-        compare, only: as for `VideoOptions`. The rest is as for `visualize_video`.
+        compare, only, compile: as for `VideoOptions`. The rest is as for `visualize_video`.
+        prefetch: clips that a thread reads and the models see ahead, while others are drawn; nothing depends on it.
     Raises: AvsctlError: If a cache is missing, a run doesn't fit it, or files are in the way.
     """
     clips, audio = ClipCache(workspace.clips), AudioCache(workspace.audio)
@@ -98,7 +103,7 @@ def visualize_clips(
         return _drawn(record, done, fresh=False)
     cast = Cast(
         choices, classes=classes, clips=clips, labelled=labelled, audio=audio, prior_form=prior_form, device=device,
-        precision=precision,
+        precision=precision, compile=compile,
     )  # fmt: skip
     for model in (model for one in models for model in one.values() if model):
         model["encoder"] = audio.encoder
@@ -107,7 +112,7 @@ def visualize_clips(
         folder.mkdir()
         title = f"{name}, seed {seed}"
         painter = ClipPainter(clips, audio, cast, folder, alpha, title, only, labelled, bool(compare))
-        content = _content(painter, sorted(chosen), models, track)
+        content = _content(painter, sorted(chosen), models, prefetch, track)
         if len(chosen) < count:
             content["notes"].append(f"there are only {len(chosen)} such clips")
         content |= {"fingerprint": fingerprint, "options": options, "versions": versions()}
@@ -149,9 +154,11 @@ def _fitting(choice: Choice, clips: ClipCache, labelled: bool, *, named: bool) -
 
 
 def _content(
-    painter: ClipPainter, chosen: list[int], models: Sequence[Mapping[str, Any]], track: Track
+    painter: ClipPainter, chosen: list[int], models: Sequence[Mapping[str, Any]], prefetch: int, track: Track
 ) -> dict[str, Any]:
-    entries = [painter.draw(clip, number) for number, clip in enumerate(track(chosen, "clips"), start=1)]
+    with closing(work_ahead(map(painter.see, chosen), prefetch)) as ahead:
+        shown = track(zip(chosen, ahead, strict=True), "clips", total=len(chosen))
+        entries = [painter.draw(clip, number, seen) for number, (clip, seen) in enumerate(shown, start=1)]
     painter.finish()
     content = {"format_version": 1, "clips": entries, "notes": painter.notes, "outputs": painter.outputs}
     if not painter.compare:

@@ -20,6 +20,7 @@ from avsctl.errors import AvsctlError
 from avsctl.inference import class_maps, sounding_probability
 from avsctl.stages.extract_audio import load_encoder
 from avsctl.stages.inputs import load_checkpoint
+from avsctl.training.compiling import compile_parts
 from avsctl.training.devices import choose_device
 from avsctl.workspace import Run, Workspace
 from avsctl_models.audio.encoders import AudioEncoder
@@ -170,9 +171,10 @@ class Segmenter:
         prior_form: str | None = None,
         device: str = "auto",
         precision: str = "fp32",
+        compile: bool = False,
         shelf: Shelf | None = None,
     ):
-        self.first, self.second, self.precision = first, second, precision
+        self.first, self.second, self.precision, self._compile = first, second, precision, compile
         self._shelf, self._device = shelf or Shelf(), choose_device(device)
         self._models = {c.task: self._load_model(c) for c in (first, second) if c}
         self.uses_prior = second is not None and self._models["avss"].uses_prior
@@ -196,7 +198,8 @@ class Segmenter:
     def _load_model(self, checkpoint: Checkpoint) -> SegmentationModel:
         key = checkpoint.task, checkpoint.path
         if key not in self._shelf.models:
-            self._shelf.models[key] = load_checkpoint(checkpoint.path, checkpoint.task, self._device)
+            model = load_checkpoint(checkpoint.path, checkpoint.task, self._device)
+            self._shelf.models[key] = compile_parts(model, self._compile)
         return self._shelf.models[key]
 
     def _load_encoder(self, checkpoint: Checkpoint, weights: Path | None) -> str:

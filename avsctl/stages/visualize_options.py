@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avsctl.ahead import PREFETCH
 from avsctl.errors import AvsctlError
 
 ONLY = ("stills", "video")
@@ -26,6 +27,8 @@ class VideoOptions:
         start, end: the stretch to draw, in seconds from the first picture; None is the end of the video.
         only: `stills` (sheet, timeline, masks) or `video`; None is both.
         transparent: also write the masks and names alone, as a video with alpha.
+        compile: let `torch.compile` make the networks' parts.
+        prefetch: how far threads work ahead, see `look` and `project`; nothing depends on it.
     Raises: AvsctlError: If values exclude each other.
     """
 
@@ -43,6 +46,8 @@ class VideoOptions:
     transparent: bool = False
     device: str = "auto"
     precision: str = "fp32"
+    compile: bool = False
+    prefetch: int = PREFETCH
 
     def __post_init__(self) -> None:
         if self.only not in (None, *ONLY):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -119,6 +119,7 @@ class Studio:
             cast = Cast(
                 self.choices, classes=options.classes, clips=self.clips, audio_weights=options.audio_weights,
                 prior_form=options.prior_form, device=options.device, precision=options.precision,
+                compile=options.compile,
             )  # fmt: skip
         for models, heard in zip(self.models, cast.heard(), strict=True):
             for task, encoder in heard.items():
@@ -205,10 +206,12 @@ class _Work:
         timelines = [Timeline(self.cast.names, self.cast.colours, masks=self._has_masks) for _ in self.cast.panels]
         with ExitStack() as spooled:
             spools = [spooled.enter_context(MapSpool(self.folder)) for _ in self.cast.panels]
-            self._look(look(stream, self.cast, windows, fps=options.fps, track=self.track), spools, timelines)
+            ahead: dict[str, Any] = {"prefetch": options.prefetch, "track": self.track}
+            with closing(look(stream, self.cast, windows, fps=options.fps, **ahead)) as glances:
+                self._look(glances, spools, timelines)
             if options.video:
                 films = self._films(_part(sound, options.start, self.end))
-                project(stream, self.cast, spools, films, duration=self.end - options.start, track=self.track)
+                project(stream, self.cast, spools, films, duration=stream.span, **ahead)
         if stream.lost:
             self.notes.append(f"{stream.lost} of {stream.lost + stream.shown} frames could not be decoded")
         found: list[dict[str, Any]] = [

@@ -61,8 +61,9 @@ def test_json_is_for_machines(avsctl, video):
 
 def test_clips_of_the_workspace(avsctl):
     code, out, err = avsctl(
-        "visualize", "--split", "test", "--clips", "1", "--subset", "s4", "--out", "drawn", "--device", "cpu"
-    )
+        "visualize", "--split", "test", "--clips", "1", "--subset", "s4", "--out", "drawn", "--device", "cpu",
+        "--prefetch", "0",
+    )  # fmt: skip
     assert code == 0, err
     assert "drawn/clips-test-s4/summary.png" in out
     assert out.splitlines()[-1].startswith("1 clips: ")

@@ -91,9 +91,13 @@ def test_the_seed_decides_which_clips_and_more_than_there_are_is_noted(two_stage
     assert all_there["notes"] == ["there are only 2 such clips"]
 
 
-def test_the_same_clips_are_drawn_once(two_stage_workspace, tmp_path):
-    assert draw(two_stage_workspace, tmp_path, count=1).fresh
-    assert not draw(two_stage_workspace, tmp_path, count=1).fresh
+def test_the_same_clips_are_drawn_once_and_seeing_them_ahead_changes_no_byte(two_stage_workspace, tmp_path):
+    assert draw(two_stage_workspace, tmp_path, count=2).fresh
+    assert not draw(two_stage_workspace, tmp_path, count=2, prefetch=0).fresh
+    draw(two_stage_workspace, tmp_path / "plain", count=2, prefetch=0)
+    ahead, plain = (sorted((folder / "clips-test").iterdir()) for folder in (tmp_path, tmp_path / "plain"))
+    assert [path.name for path in plain] == [path.name for path in ahead]
+    assert [path.read_bytes() for path in plain] == [path.read_bytes() for path in ahead]
     with pytest.raises(AvsctlError, match="--overwrite"):
         draw(two_stage_workspace, tmp_path, count=1, alpha=0.3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import av
@@ -16,8 +17,8 @@ from PIL import Image
 from avsctl.errors import AvsctlError
 from avsctl.rendering.images import read_index
 from avsctl.rendering.sound import read_audio
-from avsctl.rendering.video import open_video, read_frames
-from avsctl.stages import visualize_films, visualize_models, visualize_video
+from avsctl.rendering.video import FrameStream, open_video, read_frames
+from avsctl.stages import visualize_films, visualize_look, visualize_models, visualize_video
 from avsctl.stages.visualize_models import SOUNDING, choose_checkpoints
 from avsctl.stages.visualize_record import Presence, Timeline, presences, summary
 from avsctl.stages.visualize_sound import SoundWindows
@@ -200,6 +201,58 @@ def test_files_of_others_are_not_replaced(workspace, moving, tmp_path):
     with pytest.raises(AvsctlError, match="--overwrite"):
         draw(workspace, moving, tmp_path / "out")
     assert contents(tmp_path / "out") == ["moving.json"]
+
+
+def test_working_ahead_changes_no_byte(workspace, moving, tmp_path, monkeypatch):
+    monkeypatch.setattr(visualize_look, "_MOST_AT_ONCE", 10)  # so that two batches are seen
+    plain = draw(workspace, moving, tmp_path / "plain", fps=8.0, transparent=True, prefetch=0)
+    ahead = draw(workspace, moving, tmp_path / "ahead", fps=8.0, transparent=True)
+    files = contents(tmp_path / "plain")
+    assert len(plain.content["frames"]) == 16 and files == contents(tmp_path / "ahead")
+    for name in files:
+        if (tmp_path / "plain" / name).is_file():
+            assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "ahead" / name).read_bytes(), name
+    assert ahead.content == plain.content
+
+
+@pytest.mark.parametrize("step", ["looking and listening", "drawing"])
+def test_nothing_and_no_thread_is_left_when_one_stops(workspace, moving, tmp_path, step):
+    def stopping(items, description="", total=None):
+        for number, item in enumerate(items):
+            yield item
+            if description == step and number == 3:
+                raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        draw(workspace, moving, tmp_path / "new" / "out", track=stopping)
+    assert threading.active_count() == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_nothing_and_no_thread_is_left_when_decoding_fails(workspace, moving, tmp_path, monkeypatch):
+    decode, passes = FrameStream.__iter__, []
+
+    def failing(stream):
+        passes.append(stream)
+        for number, frame in enumerate(decode(stream)):
+            if len(passes) == 2 and number == 20:
+                raise AvsctlError("the disk is gone")
+            yield frame
+
+    monkeypatch.setattr(FrameStream, "__iter__", failing)
+    before = threading.active_count()
+    with pytest.raises(AvsctlError, match="the disk is gone"):
+        draw(workspace, moving, tmp_path / "new" / "out")
+    assert threading.active_count() == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_each_model_is_compiled_on_request(workspace, moving, tmp_path, bright_and_loud, monkeypatch):
+    wishes = []
+    monkeypatch.setattr(visualize_models, "compile_parts", lambda model, wanted: wishes.append(wanted) or model)
+    draw(workspace, moving, tmp_path / "out", only="stills", compile=True)
+    assert wishes == [True, True]
 
 
 def test_nothing_is_left_when_drawing_fails(workspace, moving, tmp_path, monkeypatch):
