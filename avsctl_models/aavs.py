@@ -12,10 +12,10 @@ from avsctl_models.decoders import MaskedAttentionDecoder
 from avsctl_models.inputs import check_sound_and_prior
 from avsctl_models.loss_counts import LossCounts
 from avsctl_models.losses import Criterion
-from avsctl_models.mask_logits import MaskPredictions, mask_logits
 from avsctl_models.outputs import SegmentationOutput
 from avsctl_models.pixel_decoders import DeformablePixelDecoder, FeaturePyramidPixelDecoder
 from avsctl_models.positions import sine_positions
+from avsctl_models.predictions import Predictions
 from avsctl_models.presets import class_count, resolved_settings
 from avsctl_models.prior import RobustAudioKeys, fuse_prior, prior_attention_mask
 from avsctl_models.queries import AudioQueries
@@ -114,7 +114,7 @@ class AAVS(SegmentationModel):
                 first_mask = prior_attention_mask(prior, maps[0].shape[-2:], queries.shape[1])
         trace.update(mask_features_with_prior=mask_features, audio=sound, queries=queries, key_positions=keys)
 
-        *earlier, (classes, embeddings) = self.decoder(
+        layers = self.decoder(
             queries,
             self.queries.positions,
             maps,
@@ -123,9 +123,7 @@ class AAVS(SegmentationModel):
             first_mask=first_mask,
             trace=trace if intermediates else None,
         )
-        masks = mask_logits(embeddings, mask_features)
-        auxiliary = MaskPredictions(earlier, mask_features)
-        return SegmentationOutput(classes, masks, auxiliary, size, trace if intermediates else None)
+        return SegmentationOutput(Predictions(layers, mask_features), size, trace if intermediates else None)
 
     def loss(
         self,

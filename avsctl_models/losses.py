@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from avsctl_models.loss_counts import LossCounts
 from avsctl_models.matcher import assign, matching_costs, sample_points
 from avsctl_models.outputs import SegmentationOutput
+from avsctl_models.predictions import Predictions
 from avsctl_models.targets import Target
 
 
@@ -99,12 +100,12 @@ class Criterion(nn.Module):
             "dice_losses" (L,) per prediction, first to last; "indices" (L, 3, M), see `assign`.
         Raises: ValueError: If the numbers of frames differ, there are none, or costs are not finite.
         """
-        predictions = [*output.auxiliary, (output.class_logits, output.mask_logits)]
+        predictions = output.predictions
         if len(targets) != len(output.class_logits) or not targets:
             frames = len(output.class_logits)
             raise ValueError(f"{frames} frames need as many targets, not {len(targets)}, and at least one")
         counts = [len(target.classes) for target in targets]
-        classes, masks = _pad(targets, output.mask_logits.device)
+        classes, masks = _pad(targets, output.class_logits.device)
         if points is None:
             points = self.draw(len(predictions), counts, output, generator)
 
@@ -124,8 +125,8 @@ class Criterion(nn.Module):
 
     def draw_by_frame(self, output: SegmentationOutput, targets: list[Target], seeds: Sequence[int]) -> LossPoints:
         """Draw the points of every frame of `output`, with its targets, from a seed of its own."""
-        source = torch.Generator(output.mask_logits.device)
-        layers = 1 + len(output.auxiliary)
+        source = torch.Generator(output.class_logits.device)
+        layers = len(output.predictions)
         return LossPoints.join(
             [
                 self.draw(layers, [len(target.classes)], output, source.manual_seed(seed))
@@ -141,7 +142,7 @@ class Criterion(nn.Module):
         generator: torch.Generator | None = None,
     ) -> LossPoints:
         """Draw the points of one loss, on the generator's device, and move them to the output's."""
-        device = output.mask_logits.device
+        device = output.class_logits.device
         source = device if generator is None else generator.device
         pairs = sum(min(count, output.class_logits.shape[1]) for count in counts)
 
@@ -157,7 +158,7 @@ class Criterion(nn.Module):
     @torch.no_grad()
     def _match(
         self,
-        predictions: list[tuple[Tensor, Tensor]],
+        predictions: Predictions,
         classes: Tensor,
         masks: Tensor,
         counts: list[int],
@@ -174,12 +175,12 @@ class Criterion(nn.Module):
 
     def _class_losses(
         self,
-        predictions: list[tuple[Tensor, Tensor]],
+        predictions: Predictions,
         classes: Tensor,
         indices: Tensor,
         whole: LossCounts | None,
     ) -> Tensor:
-        logits = torch.stack([class_logits for class_logits, _ in predictions]).float()  # (L, N, Q, K+1)
+        logits = torch.stack([predictions.classes(i) for i in range(len(predictions))]).float()  # (L, N, Q, K+1)
         wanted = torch.full(logits.shape[:3], self.num_classes, device=logits.device)
         frame, query, target = indices.unbind(1)
         layer = torch.arange(len(predictions), device=logits.device)[:, None].expand_as(frame)
@@ -193,14 +194,14 @@ class Criterion(nn.Module):
 
     def _mask_losses(
         self,
-        predictions: list[tuple[Tensor, Tensor]],
+        predictions: Predictions,
         masks: Tensor,
         indices: Tensor,
         points: LossPoints,
         count: int,
     ) -> tuple[Tensor, Tensor]:
         frame, query, target = indices.unbind(1)  # (L, M) each
-        logits = torch.stack([m[frame[i], query[i]] for i, (_, m) in enumerate(predictions)]).float()
+        logits = predictions.chosen_masks(frame, query).float()
         layers, pairs = logits.shape[:2]
         logits = logits.flatten(0, 1)[:, None]  # (L*M, 1, h, w)
         with torch.no_grad():

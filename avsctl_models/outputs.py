@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from avsctl_models.mask_logits import MaskPredictions
+from avsctl_models.predictions import Predictions
 
 _WORKING_ELEMENTS = 2**24  # largest temporary of semantic_inference: 64 MB in float32
 
@@ -51,18 +51,13 @@ class SegmentationOutput(Output):
     """Predictions of a query-based segmentation model for N frames.
 
     Attributes:
-        class_logits: (N, Q, K+1), the last class is "no object".
-        mask_logits: (N, Q, h, w) at a quarter of the input's size.
-        auxiliary: (class_logits, mask_logits) of every earlier prediction, first to last; number 0 is made
-            before any decoder layer.
+        predictions: Those before any decoder layer, and after each of them; masks at a quarter of the input's size.
         input_size: (H, W) of the frames the model saw.
         intermediates: Named inner tensors where they were asked for, else None.
     """
 
-    class_logits: Tensor
-    mask_logits: Tensor
-    auxiliary: Sequence[tuple[Tensor, Tensor]] = ()
-    input_size: tuple[int, int] = (0, 0)
+    predictions: Predictions
+    input_size: tuple[int, int]
     intermediates: dict | None = None
 
     def __len__(self) -> int:
@@ -72,23 +67,24 @@ class SegmentationOutput(Output):
     def num_classes(self) -> int:
         return self.class_logits.shape[-1] - 1
 
-    def select(self, indices: Tensor) -> SegmentationOutput:
-        return SegmentationOutput(
-            class_logits=self.class_logits[indices],
-            mask_logits=self.mask_logits[indices],
-            auxiliary=self._selected(indices),
-            input_size=self.input_size,
-        )
+    @property
+    def class_logits(self) -> Tensor:
+        """The last (N, Q, K+1), the last class is "no object"."""
+        return self.predictions.classes(-1)
 
-    def _selected(self, indices: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
-        if isinstance(self.auxiliary, MaskPredictions):
-            return self.auxiliary.select(indices)
-        return [(classes[indices], masks[indices]) for classes, masks in self.auxiliary]
+    @property
+    def mask_logits(self) -> Tensor:
+        """The last (N, Q, h, w), computed each time it is asked for."""
+        return self.predictions.masks(-1)
+
+    def select(self, indices: Tensor) -> SegmentationOutput:
+        return SegmentationOutput(self.predictions.select(indices), self.input_size)
 
     def _groups(self) -> Iterator[Tensor]:
         scores = self.class_logits.float().softmax(-1)[..., :-1]  # (N, Q, K)
+        masks = self.mask_logits
         for part in _parts(self):
-            yield _sum_over_queries(scores[part], self.mask_logits[part], self.input_size)
+            yield _sum_over_queries(scores[part], masks[part], self.input_size)
 
 
 @dataclass

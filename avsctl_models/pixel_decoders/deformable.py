@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avsctl_models.adapters import output_projection, xavier_linear
-from avsctl_models.pieces import in_pieces
+from avsctl_models.pieces import frame_by_frame, in_pieces
 from avsctl_models.pixel_decoders.sampling import sample_levels
 from avsctl_models.positions import sine_positions
 
@@ -79,7 +79,7 @@ class DeformableAttention(nn.Module):
         scale = reference.new_tensor([(width, height) for height, width in sizes]).repeat_interleave(points, 0)
         own = reference[:, None, None] * scale - 0.5  # (L, 1, levels * P, 2) in pixels
         shape = (frames, length, heads, LEVELS, points)
-        x, y, weights = (x + own[..., 0]).view(shape), (y + own[..., 1]).view(shape), weights.softmax(-1).view(shape)
+        x, y, weights = (x + own[..., 0]).view(shape), (y + own[..., 1]).view(shape), _softmax(weights).view(shape)
         mixed = sample_levels(values, x, y, weights, sizes).flatten(2)
         return self.output(mixed.to(tokens.dtype))
 
@@ -173,9 +173,20 @@ class DeformablePixelDecoder(nn.Module):
             tokens = layer(tokens, positions, reference, sizes)
 
         maps = split_levels(tokens, sizes)
-        finest = self.lateral(features[0])
-        finest = finest + F.interpolate(maps[-1], finest.shape[-2:], mode="bilinear", align_corners=False)
-        return maps, self.mask_features(torch.relu_(self.smooth(finest)))
+        return maps, frame_by_frame(self._finest, features[0], maps[-1])
+
+    def _finest(self, feature: Tensor, coarser: Tensor) -> Tensor:
+        """Mask features (n, Cm, H/4, W/4) of the backbone's finest map and the level below."""
+        finest = self.lateral(feature)
+        finest = finest + F.interpolate(coarser, finest.shape[-2:], mode="bilinear", align_corners=False)
+        return self.mask_features(torch.relu_(self.smooth(finest)))
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax over the last axis; of few logits a CPU computes it many rows at a time."""
+    if logits.device.type != "cpu" or torch.compiler.is_compiling():
+        return logits.softmax(-1)
+    return logits.movedim(-1, 0).contiguous().softmax(0).movedim(0, -1)
 
 
 def flatten_levels(maps: list[Tensor]) -> tuple[Tensor, list[tuple[int, int]]]:

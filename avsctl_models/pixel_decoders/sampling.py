@@ -106,8 +106,9 @@ class _Axis:
 
     def slopes(self) -> tuple[Tensor, Tensor]:
         """Derivatives of both weights by the place; at a pixel's centre those to its right, as `grid_sample` has it."""
-        before, inside, behind = ((self.offset >= edge) & (self.offset < edge + 1) for edge in (-1, 0, 1))
-        return before.float() - inside.float(), inside.float() - behind.float()
+        cell = self.offset.floor()
+        before, inside, behind = ((cell == edge).float() for edge in (-1, 0, 1))
+        return before.sub_(inside), inside.sub_(behind)
 
 
 @dataclass
@@ -201,10 +202,10 @@ def _point_gradients(
     across, down = neighbours.across, neighbours.down
     left, right = across.slopes()
     above, below = down.slopes()
-    upper = parts[0] * across.low + parts[1] * across.high
-    lower = parts[2] * across.low + parts[3] * across.high
-    by_x = left * (parts[0] * neighbours.upper + parts[2] * neighbours.lower)
-    by_x += right * (parts[1] * neighbours.upper + parts[3] * neighbours.lower)
-    by_y = (above * upper + below * lower) * weights.flatten(2)
-    by_weights = upper * down.low + lower * down.high
+    upper = (parts[0] * across.low).addcmul_(parts[1], across.high)
+    lower = (parts[2] * across.low).addcmul_(parts[3], across.high)
+    by_x = (parts[0] * neighbours.upper).addcmul_(parts[2], neighbours.lower).mul_(left)
+    by_x.addcmul_((parts[1] * neighbours.upper).addcmul_(parts[3], neighbours.lower), right)
+    by_y = (above * upper).addcmul_(below, lower).mul_(weights.flatten(2))
+    by_weights = (upper * down.low).addcmul_(lower, down.high)
     return by_x.view_as(weights), by_y.view_as(weights), by_weights.view_as(weights)

@@ -51,10 +51,11 @@ def full_size_errors(folder: Path) -> dict[str, tuple[float, float]]:
     errors = Errors()
     for mine, other in zip(ours.intermediates["backbone"], theirs.encoder_hidden_states, strict=True):
         errors.add("backbone maps", mine, other)
-    assert len(ours.auxiliary) == len(theirs.auxiliary_logits) == 9
-    for (classes, masks), other in zip(ours.auxiliary, theirs.auxiliary_logits, strict=True):
+    *earlier, (last_classes, last_masks) = ours.predictions
+    assert len(earlier) == len(theirs.auxiliary_logits) == 9
+    for (classes, masks), other in zip(earlier, theirs.auxiliary_logits, strict=True):
         errors.add("class logits", classes, other["class_queries_logits"])
         errors.add("mask logits", masks, other["masks_queries_logits"])
-    errors.add("class logits", ours.class_logits, theirs.class_queries_logits)
-    errors.add("mask logits", ours.mask_logits, theirs.masks_queries_logits)
+    errors.add("class logits", last_classes, theirs.class_queries_logits)
+    errors.add("mask logits", last_masks, theirs.masks_queries_logits)
     return errors.groups

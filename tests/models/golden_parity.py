@@ -39,7 +39,7 @@ class Case:
 
     @property
     def predictions(self) -> list[tuple[Tensor, Tensor]]:
-        return [*self.output.auxiliary, (self.output.class_logits, self.output.mask_logits)]
+        return list(self.output.predictions)
 
     @property
     def tags(self) -> list[str]:
@@ -123,7 +123,7 @@ def loss_errors(case: Case) -> dict[str, tuple[float, float]]:
 
 def upsampled_to_384(case: Case) -> Tensor:
     """Class maps at 224 by way of 384, which the released code does whatever the input's size."""
-    output = SegmentationOutput(case.output.class_logits, case.output.mask_logits, input_size=(384, 384))
+    output = SegmentationOutput(case.output.predictions, (384, 384))
     return semantic_inference(output, (224, 224))
 
 

@@ -61,7 +61,7 @@ def test_output_has_the_documented_shapes():
     output = model(*inputs())
     assert output.class_logits.shape == (2, 5, 5)
     assert output.mask_logits.shape == (2, 5, 16, 16)
-    assert len(output.auxiliary) == 4
+    assert len(output.predictions) == 5
     assert output.input_size == (64, 64)
     assert output.intermediates is None
     assert semantic_inference(output, (30, 20)).shape == (2, 4, 30, 20)

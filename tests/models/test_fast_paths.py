@@ -6,14 +6,16 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from timm.layers import DropPath
 from timm.models.swin_transformer import WindowAttention
 
 from avsctl_models.adapters import AdaptedProjection
 from avsctl_models.backbones import build_backbone
-from avsctl_models.mask_logits import mask_logits
-from avsctl_models.pieces import in_pieces
+from avsctl_models.decoders import masked_attention
+from avsctl_models.pieces import frame_by_frame, in_pieces
 from avsctl_models.pixel_decoders.sampling import sample_grids, sample_levels, sample_rows
+from avsctl_models.predictions import Predictions
 from avsctl_models.swin_blocks import PiecewiseWindowAttention, run_stage
 
 SIZES = [(3, 2), (6, 5), (12, 9)]
@@ -72,19 +74,31 @@ def test_a_level_of_one_row_is_read_by_grid_sample():
     )
 
 
-@pytest.mark.parametrize("used", [[], [0], [1, 4], [0, 1, 2, 3, 4]])
-def test_mask_logits_whose_gradient_is_mostly_zero(used):
-    embeddings = torch.randn(2, 5, 8, requires_grad=True)
-    features = torch.randn(2, 8, 6, 7, requires_grad=True)
-    given = torch.zeros(2, 5, 6, 7)
-    given[1, used] = torch.randn(len(used), 6, 7)
-    given[0, used, 2, 3] = 1.0
-    plain = torch.einsum("nqc,nchw->nqhw", embeddings, features)
-    made = mask_logits(embeddings, features)
-    torch.testing.assert_close(made, plain, rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("frames", [[], [1, 1], [0, 0, 2]])
+def test_chosen_masks_are_some_of_all_masks(frames):
+    generator = torch.Generator().manual_seed(2)
+    embeddings = torch.randn(4, 3, 5, 8, generator=generator, requires_grad=True)
+    features = torch.randn(3, 8, 6, 7, generator=generator, requires_grad=True)
+    predictions = Predictions([(torch.zeros(3, 5, 2), made) for made in embeddings], features)
+    frames = torch.tensor(frames, dtype=torch.long).expand(4, -1)
+    queries = torch.randint(5, frames.shape, generator=generator)
+    plain = torch.einsum("lnqc,nchw->lnqhw", embeddings, features)
+    torch.testing.assert_close(torch.stack([masks for _, masks in predictions]), plain, rtol=1e-5, atol=1e-5)
+    plain = plain[torch.arange(4)[:, None], frames, queries]
+    chosen = predictions.chosen_masks(frames, queries)
+    torch.testing.assert_close(chosen, plain, rtol=1e-5, atol=1e-5)
+    given = torch.randn(chosen.shape, generator=generator)
     wanted = torch.autograd.grad(plain, (embeddings, features), given)
-    for mine, theirs in zip(torch.autograd.grad(made, (embeddings, features), given), wanted, strict=True):
+    for mine, theirs in zip(torch.autograd.grad(chosen, (embeddings, features), given), wanted, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(24, 16), (12, 8), (6, 4), (3, 2), (16, 8), (5, 7)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_features_are_resized_as_by_interpolation(size, kind):
+    features = torch.randn(2, 5, 48, 32, generator=torch.Generator().manual_seed(0)).to(kind)
+    plain = F.interpolate(features.float(), size, mode="bilinear", align_corners=False).flatten(2)
+    torch.testing.assert_close(masked_attention.resized(features, size), plain.to(kind))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -175,18 +189,34 @@ def test_an_adapter_of_zeros_is_left_out_only_where_it_learns_nothing():
     assert not replacing(x).any()
 
 
-def test_pieces_are_used_only_without_gradients(monkeypatch):
+@pytest.mark.parametrize("learning", [False, True])
+def test_pieces_give_the_whole_and_its_gradient(monkeypatch, learning):
     monkeypatch.setattr("avsctl_models.pieces._ELEMENTS", 4)
     seen = []
+    weight = torch.tensor([2.0, 3.0], requires_grad=True)
 
-    def double(part):
+    def square(part):
         seen.append(len(part))
-        return 2 * part
+        return weight * part.square()
 
-    tokens = torch.arange(10.0).view(5, 2)
-    with torch.no_grad():
-        assert torch.equal(in_pieces(double, tokens, 2), 2 * tokens)
+    tokens = torch.arange(10.0).view(1, 5, 2).requires_grad_(learning)
+    with torch.set_grad_enabled(learning):
+        made = in_pieces(square, tokens, 2)
     assert seen == [2, 2, 1]
-    seen.clear()
-    assert torch.equal(in_pieces(double, tokens, 2), 2 * tokens)
-    assert seen == [5]
+    assert torch.equal(made, torch.tensor([2.0, 3.0]) * torch.arange(10.0).view(1, 5, 2).square())
+    if learning:
+        made.sum().backward()
+        assert torch.equal(tokens.grad, 2 * weight * tokens)
+        assert torch.equal(weight.grad, tokens.square().sum((0, 1)))
+
+
+def test_frames_are_computed_one_after_the_other():
+    seen = []
+
+    def total(coarse, fine):
+        seen.append(len(coarse))
+        return coarse + F.interpolate(fine, (2, 2))
+
+    coarse, fine = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 1, 1)
+    assert torch.equal(frame_by_frame(total, coarse, fine), coarse + fine)
+    assert seen == [1, 1, 1]

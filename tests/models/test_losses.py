@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from given_predictions import predictions_of
 from scipy.optimize import linear_sum_assignment
 
 from avsctl_models import Criterion, SegmentationOutput, targets_from_labels
@@ -22,7 +23,7 @@ def output(frames=3, queries=6, classes=4, layers=3, seed=0):
         )
         for _ in range(layers)
     ]
-    return SegmentationOutput(*predictions[-1], auxiliary=predictions[:-1], input_size=SIZE)
+    return SegmentationOutput(predictions_of(*predictions), SIZE)
 
 
 def labels():
@@ -61,7 +62,7 @@ def dice(a, t):
 def slow_losses(out, targets, points, classes, kept):
     """Losses of the paper's Eq. 3, prediction by prediction, frame by frame, pair by pair."""
     sums = []
-    for layer, (class_logits, mask_logits) in enumerate([*out.auxiliary, (out.class_logits, out.mask_logits)]):
+    for layer, (class_logits, mask_logits) in enumerate(out.predictions):
         wanted = torch.full(class_logits.shape[:2], classes)
         pairs = []
         for b, target in enumerate(targets):
@@ -122,7 +123,7 @@ def test_a_perfect_prediction_costs_next_to_nothing():
     logits = torch.nn.functional.one_hot(classes, 5) * 50.0
     # points chosen by doubt would all lie on borders, where logits pass through zero from -50 to 50
     criterion, generator = Criterion(4, points=500, importance=0.0), torch.Generator().manual_seed(0)
-    perfect = criterion(SegmentationOutput(logits, masks, [], SIZE), targets, generator)
+    perfect = criterion(SegmentationOutput(predictions_of((logits, masks)), SIZE), targets, generator)
     random = criterion(output(layers=1), targets, generator)
     assert perfect["loss"] < 0.1 * random["loss"]
     assert perfect["class_losses"].sum() < 1e-6
@@ -134,11 +135,12 @@ def test_frames_without_any_valid_pixel_and_more_targets_than_queries_are_surviv
     targets = targets_from_labels(maps, SIZE)
     assert len(targets[1].classes) == 0
     out = output(queries=2)  # frame 0 has three targets
-    for tensor in (out.class_logits, out.mask_logits):
+    learning = [out.predictions.features, *(tensor for layer in out.predictions.layers for tensor in layer)]
+    for tensor in learning:
         tensor.requires_grad_()
     losses = Criterion(4, points=20)(out, targets)
     losses["loss"].backward()
-    assert torch.isfinite(losses["loss"]) and torch.isfinite(out.mask_logits.grad).all()
+    assert torch.isfinite(losses["loss"]) and all(torch.isfinite(tensor.grad).all() for tensor in learning)
     assert losses["indices"].shape == (3, 3, 3)
     empty = Criterion(4, points=20)(out, targets_from_labels(torch.full_like(maps, 255), SIZE))
     assert empty["mask_losses"].sum() == 0 and empty["class_losses"].sum() > 0
@@ -148,7 +150,7 @@ def test_only_selected_frames_count():
     out, maps = output(), labels()
     labelled = torch.tensor([True, False, True])
     picked = out.select(labelled)
-    assert len(picked.class_logits) == 2 and picked.auxiliary[0][1].shape[0] == 2
+    assert len(picked.class_logits) == 2 and picked.predictions.masks(0).shape[0] == 2
     assert torch.equal(picked.mask_logits[1], out.mask_logits[2])
     Criterion(4, points=20)(picked, targets_from_labels(maps[labelled], SIZE))
 
@@ -157,6 +159,6 @@ def test_numbers_of_frames_that_differ_and_diverged_logits_are_refused():
     out, targets = output(), targets_from_labels(labels(), SIZE)
     with pytest.raises(ValueError, match="3 frames need as many targets, not 2"):
         Criterion(4, points=20)(out, targets[:2])
-    out.mask_logits[1, 0] = float("nan")
+    out.predictions.features[1, 0] = float("nan")
     with pytest.raises(ValueError, match="frame 1 are not finite"):
         Criterion(4, points=20)(out, targets)

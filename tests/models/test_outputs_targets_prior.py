@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from given_predictions import predictions_of
 from PIL import Image
 
 from avsctl_models import (
@@ -21,7 +22,7 @@ from avsctl_models.prior import fuse_prior, prior_attention_mask, robust_audio_k
 
 def test_class_maps_equal_the_formula_however_small_the_working_memory(monkeypatch):
     torch.manual_seed(0)
-    output = SegmentationOutput(torch.randn(3, 7, 5), torch.randn(3, 7, 6, 8), [], (24, 32))
+    output = SegmentationOutput(predictions_of((torch.randn(3, 7, 5), torch.randn(3, 7, 6, 8))), (24, 32))
     masks = F.interpolate(output.mask_logits, (24, 32), mode="bilinear").sigmoid()
     wanted = torch.einsum("nqk,nqhw->nkhw", output.class_logits.softmax(-1)[..., :4], masks)
     wanted_small = F.interpolate(wanted, (11, 13), mode="bilinear")
@@ -32,7 +33,7 @@ def test_class_maps_equal_the_formula_however_small_the_working_memory(monkeypat
 
 
 def test_no_frames_give_no_maps():
-    empty = SegmentationOutput(torch.zeros(0, 7, 5), torch.zeros(0, 7, 6, 8), [], (24, 32))
+    empty = SegmentationOutput(predictions_of((torch.zeros(0, 7, 5), torch.zeros(0, 7, 6, 8))), (24, 32))
     assert semantic_inference(empty, (9, 9)).shape == (0, 4, 9, 9)
 
 
@@ -92,11 +93,9 @@ def test_position_codes_turn_once_per_axis():
 def test_the_decision_is_the_argmax_of_all_class_maps():
     generator = torch.Generator().manual_seed(5)
     for classes, sharpness in ((3, 1.0), (40, 1.0), (40, 12.0)):
-        output = SegmentationOutput(
-            class_logits=sharpness * torch.randn(3, 9, classes + 1, generator=generator),
-            mask_logits=sharpness * torch.randn(3, 9, 12, 16, generator=generator),
-            input_size=(48, 64),
-        )
+        class_logits = sharpness * torch.randn(3, 9, classes + 1, generator=generator)
+        mask_logits = sharpness * torch.randn(3, 9, 12, 16, generator=generator)
+        output = SegmentationOutput(predictions_of((class_logits, mask_logits)), (48, 64))
         for size in ((48, 64), (30, 90), (224, 224)):
             expected = semantic_inference(output, size).argmax(1).to(torch.uint8)
             assert torch.equal(semantic_decision(output, size), expected)

@@ -39,7 +39,7 @@ def test_either_stage_of_another_size_loads_and_predicts(tmp_path, kind, classes
         again = load_model(save_model(model, tmp_path / "model.safetensors"))(frames, audio, prior)
     assert output.class_logits.shape == (2, queries, classes + 1)
     assert output.mask_logits.shape == (2, queries, 32, 32)
-    assert len(output.auxiliary) == 3
+    assert len(output.predictions) == 4
     assert [tuple(m.shape[1:]) for m in output.intermediates["backbone"]] == [
         (18, 32, 32),
         (36, 16, 16),
@@ -74,7 +74,7 @@ def test_plain_mask2former_of_another_size_gives_what_hugging_face_gives(tmp_pat
     with torch.no_grad():
         ours = load_model(tmp_path)(frames, None)  # sizes from config.json
         theirs = peer.eval()(frames)
-    pairs = [*ours.auxiliary, (ours.class_logits, ours.mask_logits)]
+    pairs = list(ours.predictions)
     wanted = [tuple(layer.values()) for layer in theirs.auxiliary_logits]
     wanted = [sorted(pair, key=lambda t: t.ndim) for pair in wanted]
     wanted.append((theirs.class_queries_logits, theirs.masks_queries_logits))
