@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,9 @@ from avsctl.configs import LABEL_SIZE, TrainConfig, resolve_training
 from avsctl.data.samples import Batch
 from avsctl.stages.train import model_settings
 from avsctl.training.schedule import set_phase, set_training_mode
-from avsctl_models import create_model, targets_from_labels
+from avsctl_models import SegmentationOutput, create_model, targets_from_labels
 from avsctl_models.aavs import AAVS
+from avsctl_models.decoders.masked_attention import LEVELS, resized
 
 AUDIO_DIM = 128
 PAPER = "swin-b-384"
@@ -25,7 +27,9 @@ QUICK_FRAMES = {"swin-b-384": 1, "tiny": 10}
 AGREEMENT = 1e-4
 """Largest difference of the two outputs, as a share of their largest value."""
 ALIKE = 0.95
-"""Least share of frames that agree so: attention masks are cut at a threshold, where rounding can turn a pixel."""
+"""Least share of frames that agree so. The others may differ where rounding can turn a pixel of an attention mask."""
+TURNS = 3e-6
+"""Largest logit of such a pixel, as a share of the frame's largest: twice what the two sides' logits differ by."""
 LOSS_AGREEMENT = 0.02
 """Largest relative difference of the two losses, which are taken at different random points."""
 
@@ -99,7 +103,7 @@ def check_same_function(pair: Pair, batch: Batch) -> str:
     model, peer = pair.model.eval(), pair.peer.eval()
     frames = model.normalize(batch.frames)
     size = (frames.shape[-2], frames.shape[-1])
-    output = model(frames, batch.audio)
+    output = model(frames, batch.audio, intermediates=True)
     loss = model.loss(output, batch.labels, batch.labelled)["loss"]
     theirs = peer(frames, batch.audio, targets_from_labels(batch.labels, size))
     errors = torch.maximum(
@@ -108,7 +112,9 @@ def check_same_function(pair: Pair, batch: Batch) -> str:
     )
     agree = errors < AGREEMENT
     worst = float(errors.max())
-    require_equal(float(agree.float().mean()) >= ALIKE, f"their outputs, by {worst:.1e} of the largest value")
+    excused = nearest_to_threshold(model, output) <= TURNS
+    same = float(agree.float().mean()) >= ALIKE and bool((agree | excused).all())
+    require_equal(same, f"their outputs, by {worst:.1e} of the largest value")
     gap = abs(float(loss) - float(theirs.loss)) / float(loss)
     require_equal(gap < LOSS_AGREEMENT, f"their losses: {float(loss):.3f} and {float(theirs.loss):.3f}")
     set_training_mode(model, pair.config)
@@ -119,6 +125,22 @@ def check_same_function(pair: Pair, batch: Batch) -> str:
         f"{_power_of_ten(float(errors[agree].max()))} of their largest value, "
         f"losses within {100 * gap:.1f} %"
     )
+
+
+def nearest_to_threshold(model: AAVS, output: SegmentationOutput) -> Tensor:
+    """How near a pixel of an attention mask came to being the other way, (N,): the smallest logit by the largest.
+
+    Args:
+        output: with its intermediates.
+    """
+    trace: Any = output.intermediates
+    features = [resized(trace["mask_features_with_prior"], level.shape[-2:]) for level in trace["pixel_decoder"]]
+    logits = [
+        (model.decoder.mask_head(queries) @ features[i % LEVELS]).abs().flatten(1)
+        for i, queries in enumerate(trace["queries_normed"][:-1])
+    ]
+    shares = [layer.amin(1) / layer.amax(1) for layer in logits]
+    return torch.stack(shares).amin(0)
 
 
 def _differences(ours: Tensor, theirs: Tensor) -> Tensor:

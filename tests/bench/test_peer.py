@@ -7,12 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from avsctl.bench import training_step
+from avsctl.bench import models, training_step
 from avsctl.bench.harness import UnequalWork
 from avsctl.bench.models import Pair, check_same_function, make_batch, make_pair, training_config
 from avsctl.bench.parts import shares
 from avsctl.bench.peer import make_peer
 from avsctl_models import create_model
+from avsctl_models.decoders import masked_attention
 from avsctl_models.losses import Criterion
 
 pytest.importorskip("transformers")
@@ -57,6 +58,27 @@ def test_outputs_losses_and_numbers_of_trained_parameters_agree(pair, request):
     pair = request.getfixturevalue(pair)
     assert "trained parameters" in check_same_function(pair, make_batch(2, pair.model.image_size))
     assert pair.model.training and pair.peer.training
+
+
+def test_a_frame_may_differ_only_where_rounding_can_turn_a_pixel_of_an_attention_mask(tiny_pair, monkeypatch):
+    plain, batch = masked_attention._blocked, make_batch(30, tiny_pair.model.image_size)
+    turned = []
+
+    def turn(embeddings, features):
+        """Turn one pixel of one frame: the one whose logit is nearest to its threshold."""
+        blocked, logits = plain(embeddings, features), (embeddings @ features).abs()
+        if not turned:
+            at = tuple(int(i) for i in torch.unravel_index(logits.argmin(), logits.shape))
+            turned.append(float(logits[at] / logits[at[0]].max()))
+            blocked[at] = ~blocked[at]
+        return blocked
+
+    monkeypatch.setattr(masked_attention, "_blocked", turn)
+    with pytest.raises(UnequalWork, match="outputs"):
+        check_same_function(tiny_pair, batch)
+    assert turned[0] > models.TURNS  # much more than rounding
+    monkeypatch.setattr(models, "TURNS", 1.01 * turned.pop())
+    assert "outputs of 29 of 30 frames" in check_same_function(tiny_pair, batch)
 
 
 @pytest.mark.parametrize("part", ["adapter.up.weight", "sampling_offsets.weight", "queries_embedder.weight"])
