@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -106,7 +106,7 @@ class FromCaches:
 class FromFolder:
     """Clips as the released readers give them: pictures decoded and resized, sound through VGGish, each time."""
 
-    def __init__(self, root: Path, vggish: AudioEncoder, uids: list[str]):
+    def __init__(self, root: Path, vggish: AudioEncoder, uids: Sequence[str]):
         self.folders = [root / SUBSET / uid for uid in uids]
         self.vggish = vggish
 
@@ -161,5 +161,5 @@ def _cached_alone(folder: Path) -> Callable[[], None]:
     return partial(read_all, FromCaches(folder))
 
 
-def _folder_alone(root: Path, weights: Path, uids: list[str]) -> Callable[[], None]:
+def _folder_alone(root: Path, weights: Path, uids: Sequence[str]) -> Callable[[], None]:
     return partial(read_all, FromFolder(root, encoder("vggish", weights), uids))

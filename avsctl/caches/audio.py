@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from avsctl.caches.header import (
     write_header,
 )
 from avsctl.caches.integrity import clip_hashes
+from avsctl.caches.texts import TextColumn, packed
 from avsctl.errors import AvsctlError
 
 ROWS_AT_ONCE = 4096
@@ -51,25 +53,25 @@ def assemble_audio(
     Args:
         items: called twice, gives all items in the same order.
     """
-    counts, hashes, dim = [0], [], 0
+    bounds, hashes, dim = array("q", [0]), TextColumn(), 0
 
     def contents() -> Iterator[bytes]:
         nonlocal dim
         for uid, item in zip(uids, items(), strict=True):
             rows, dim = item["embedding"], item["embedding"].shape[1]
-            counts.append(len(rows))
+            bounds.append(bounds[-1] + len(rows))
             hashes.append(_hash(uid, rows).encode())
             yield rows.tobytes()
 
     fingerprint = hash_of_all(contents())
-    first_frame = np.cumsum(counts)
+    first_frame = np.array(bounds)
     with whole_file(path) as part, new_cache(part, ["clips"]) as file:
         write_header(file, "audio", fingerprint=fingerprint, inputs=inputs, options=options)
         set_text(file, "encoder", encoder)
         file.attrs["dim"] = dim
-        file["clips/uid"] = np.array([uid.encode() for uid in uids], dtype="S")
+        file["clips/uid"] = packed(uids)
         file["clips/first_frame"] = first_frame
-        file["clips/hash"] = np.array(hashes, dtype="S")
+        file["clips/hash"] = hashes.array()
         embedding = file.create_dataset("embedding", (int(first_frame[-1]), dim), np.float32)
         for first, item in zip(first_frame, items(), strict=False):
             embedding[first : first + len(item["embedding"])] = item["embedding"]
@@ -105,7 +107,7 @@ class AudioCache:
             if embedding.shape[1] != self.dim or self.dim < 1:
                 raise ValueError(f"embedding has {embedding.shape[1]} numbers a frame, not {self.dim}")
             wrong = np.empty(0, np.intp) if damaged else _rows_without_numbers(embedding)
-        self._position = {uid: i for i, uid in enumerate(uids)}
+        self._position = uids.places()
         if len(wrong):
             uid = uids[int(np.searchsorted(self._first_frame, wrong[0], side="right")) - 1]
             raise AvsctlError(

@@ -30,7 +30,7 @@ import numpy as np
 
 from avsctl.caches.contents import check_array, check_bounds, read_array, read_texts
 from avsctl.caches.decoded import PARTS, create_decoded, decoded_hash, read_index
-from avsctl.caches.files import hash_of, whole_file
+from avsctl.caches.files import hash_of, hash_of_all, whole_file
 from avsctl.caches.header import (
     get_text,
     header,
@@ -43,6 +43,7 @@ from avsctl.caches.header import (
     write_header,
 )
 from avsctl.caches.names import plain_name
+from avsctl.caches.texts import TextColumn
 from avsctl.errors import AvsctlError
 from avsctl.limits import MAX_FRAMES
 
@@ -93,20 +94,19 @@ class ClipRecord:
 class _Tally:
     """Sizes found in a first pass over the shards."""
 
-    index: tuple[list[bytes], ...] = field(default_factory=lambda: tuple([] for _ in COLUMNS))
-    hashes: list[bytes] = field(default_factory=list)
+    index: tuple[TextColumn, ...] = field(default_factory=lambda: tuple(TextColumn() for _ in COLUMNS))
+    hashes: TextColumn = field(default_factory=TextColumn)
     frames: array[int] = field(default_factory=lambda: array("q"))
     frame_sizes: array[int] = field(default_factory=lambda: array("q"))
     label_sizes: array[int] = field(default_factory=lambda: array("q"))
     audio_sizes: array[int] = field(default_factory=lambda: array("q"))
     log_mels: int = 0
-    decoded: list[str] = field(default_factory=list)
+    decoded: TextColumn = field(default_factory=TextColumn)
     decoded_shapes: list[tuple[int, ...]] = field(default_factory=list)
 
     def add(self, item: Mapping[str, np.ndarray]) -> None:
         for column, value in zip(self.index, json.loads(item["index"].tobytes()), strict=True):
-            text = value.encode()
-            column.append(column[-1] if column[-1:] == [text] else text)  # neighbours share subset and split
+            column.append(value.encode())
         self.hashes.append(item["hash"].tobytes())
         self.frames.append(len(item["frame_sizes"]))
         self.frame_sizes.extend(item["frame_sizes"].tolist())
@@ -114,7 +114,7 @@ class _Tally:
         self.audio_sizes.append(len(item["audio"]))
         self.log_mels += "log_mel" in item
         if decoded_hash(item):
-            self.decoded.append(decoded_hash(item))
+            self.decoded.append(decoded_hash(item).encode())
             self.decoded_shapes = [item[name].shape[1:] for name in PARTS]
 
 
@@ -140,13 +140,13 @@ def assemble_clips(
         tally.add(item)
     groups = ["clips", "frames", "labels", "audio", "log_mel", *(["decoded"] if tally.decoded else [])]
     with whole_file(path) as part, new_cache(part, groups) as file:
-        write_header(file, "clips", fingerprint=hash_of(*tally.hashes), inputs={}, options=options)
+        write_header(file, "clips", fingerprint=hash_of_all(tally.hashes), inputs={}, options=options)
         set_text(file, "classes", json.dumps(list(classes)))
         set_text(file, "palette", json.dumps(np.asarray(palette).tolist()))
         set_text(file, "label_kind", label_kind)
         for name, column in zip(COLUMNS, tally.index, strict=True):
-            file[f"clips/{name}"] = np.array(column, dtype="S")
-        file["clips/hash"] = np.array(tally.hashes, dtype="S")
+            file[f"clips/{name}"] = column.array()
+        file["clips/hash"] = tally.hashes.array()
         file["clips/first_frame"] = _bounds(tally.frames)
         _write_bytes(file, items(), tally)
         mark_complete(file)
@@ -168,7 +168,7 @@ def _write_bytes(file: h5py.File, items: Iterable[Mapping[str, np.ndarray]], tal
     if tally.log_mels:
         file.create_dataset("log_mel/data", (sum(tally.frames), 96, 64), np.float32, fillvalue=np.nan)
     if tally.decoded:
-        create_decoded(file, sum(tally.frames), tally.decoded_shapes, tally.decoded)
+        create_decoded(file, sum(tally.frames), tally.decoded_shapes, tally.decoded.array())
     position, bounds = dict.fromkeys(sizes, 0), file["clips/first_frame"][...]
     for number, item in enumerate(items):
         for name in sizes:
@@ -198,15 +198,15 @@ class ClipCache:
             self.uids, self.videos, self.subsets, self.splits, self.hashes = (
                 read_texts(file, f"clips/{name}") for name in (*COLUMNS, "hash")
             )
+            self.position = self.uids.places()
             self._read_index(file)
-        self.position = {uid: i for i, uid in enumerate(self.uids)}
 
     def _read_index(self, file: h5py.File) -> None:
         """Where each clip's parts lie; all of it must fit together, and no name may lead elsewhere."""
         for uid, subset, split in zip(self.uids, self.subsets, self.splits, strict=True):
             if not plain_name(uid) or not plain_name(subset) or split not in SPLITS:
                 raise ValueError(f"{uid!r} of {subset!r}, {split!r} is no clip's name")
-        if not self.uids or len(set(self.uids)) < len(self.uids) or len(self.hashes) != len(self.uids):
+        if not self.uids or len(self.position) < len(self.uids) or len(self.hashes) != len(self.uids):
             raise ValueError("its clips are none, or not all different")
         first = read_array(file, "clips/first_frame", "iu", 1)
         frames = len(check_array(file, "frames/offset", "iu", 1)) - 1

@@ -13,6 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from avsctl.caches.texts import Texts
+
 MAX_OBJECTS = 64
 """Groups and datasets of a file; ours have fewer than 20."""
 MAX_HELD = 2**30
@@ -40,19 +42,17 @@ def check_contents(file: h5py.File) -> None:
         _check_storage(name, dataset, size)
 
 
-def read_texts(file: h5py.File, name: str) -> list[str]:
+def read_texts(file: h5py.File, name: str) -> Texts:
     """A column of text.
 
     Raises: ValueError: If it is none.
     """
     values = read_array(file, name, "SO", 1)
-    texts: list[str] = []
     for value in values:
         if not isinstance(value, bytes):
             raise ValueError(f"{name} holds no text")
-        text = value.decode()
-        texts.append(texts[-1] if texts[-1:] == [text] else text)  # neighbours share subset and split
-    return texts
+        value.decode()
+    return Texts(values)
 
 
 def read_array(file: h5py.File, name: str, kinds: str, dimensions: int) -> np.ndarray:

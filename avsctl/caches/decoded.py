@@ -24,16 +24,16 @@ def decoded_hash(item: Mapping[str, np.ndarray]) -> str:
     return hash_of(*(item[name].tobytes() for name in PARTS)) if PARTS[0] in item else ""
 
 
-def create_decoded(file: h5py.File, frames: int, shapes: Sequence[tuple[int, ...]], hashes: Sequence[str]) -> None:
-    """Make the group's datasets for so many frames; `shapes` are those of one frame's parts."""
+def create_decoded(file: h5py.File, frames: int, shapes: Sequence[tuple[int, ...]], hashes: np.ndarray) -> None:
+    """Make the group's datasets for so many frames; `shapes` are those of one frame's parts, `hashes` the clips'."""
     packed = {"compression": "gzip", "compression_opts": 1}
     for name, shape in zip(PARTS, shapes, strict=True):
         stored = {} if name == PARTS[0] else {"chunks": (1, *shape), **packed}
         file.create_dataset(name, (frames, *shape), np.uint8, **stored)
-    file["decoded/hash"] = np.array([value.encode() for value in hashes], dtype="S")
+    file["decoded/hash"] = hashes
 
 
-def read_index(file: h5py.File, frames: int, clips: int) -> tuple[int, int, list[str]]:
+def read_index(file: h5py.File, frames: int, clips: int) -> tuple[int, int, Sequence[str]]:
     """Sides of the decoded frames and labels (0 where there are none) and the hash of each clip's.
 
     Raises: ValueError: If they don't fit the clips.

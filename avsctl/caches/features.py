@@ -29,6 +29,7 @@ from avsctl.caches.header import (
     reopen_cache,
     write_header,
 )
+from avsctl.caches.texts import packed
 from avsctl.errors import AvsctlError
 
 
@@ -52,7 +53,7 @@ def assemble_features(
     first_row = np.cumsum([0, *(len(shown) for shown in frames)])
     kind = {"fp16": np.float16, "fp32": np.float32}[options["precision"]]
     with whole_file(path) as part, new_cache(part, ["clips", "features"]) as file:
-        file["clips/uid"] = np.array([uid.encode() for uid in uids], dtype="S")
+        file["clips/uid"] = packed(uids)
         file["clips/first_row"] = first_row
         file["frame"] = np.array([frame for shown in frames for frame in shown], np.int32)
         maps = {
@@ -91,7 +92,7 @@ class FeatureCache:
             for stride in self.strides:
                 if len(check_array(file, f"features/{stride}", "f", 4)) != len(self._frame):
                     raise ValueError(f"features/{stride} does not have {len(self._frame)} rows")
-        self._position = {uid: i for i, uid in enumerate(uids)}
+        self._position = uids.places()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}

@@ -21,7 +21,9 @@ class Checked(Protocol):
     """A cache whose clips carry checksums, each known by its place."""
 
     path: Path
-    uids: list[str]
+
+    @property
+    def uids(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
 

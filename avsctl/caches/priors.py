@@ -36,6 +36,7 @@ from avsctl.caches.header import (
     write_header,
 )
 from avsctl.caches.integrity import clip_hashes
+from avsctl.caches.texts import packed
 from avsctl.errors import AvsctlError
 from avsctl.limits import MAX_FRAMES
 
@@ -72,7 +73,7 @@ def assemble_priors(
         write_header(file, "priors", fingerprint=hash_of(*hashes), inputs=inputs, options=options)
         set_text(file, "origin", origin)
         set_text(file, "accuracy", json.dumps(dict(accuracy), sort_keys=True))
-        file["clips/uid"] = np.array([uid.encode() for uid in uids], dtype="S")
+        file["clips/uid"] = packed(uids)
         file["clips/first_frame"] = first_frame
         file["clips/hash"] = np.array(checks, dtype="S")
         shape = (int(first_frame[-1]), size, size)
@@ -108,7 +109,7 @@ class PriorCache:
                 raise ValueError(f"maps are {file['maps'].dtype} of {size[0]}x{size[1]}")
             if len(uids) and np.diff(self._first_frame).max() > MAX_FRAMES:
                 raise ValueError(f"a clip has more than {MAX_FRAMES:,} frames, the limit")
-        self._position = {uid: i for i, uid in enumerate(uids)}
+        self._position = uids.places()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}

@@ -9,7 +9,8 @@ import numpy as np
 
 from avsctl.caches.clips import ClipRecord
 from avsctl.data.avsbench_semantic import AVSBenchSemantic, source_video
-from avsctl.data.layouts import Dataset, Entry, Loaded, register_dataset
+from avsctl.data.entries import Entries, Entry
+from avsctl.data.layouts import Dataset, Loaded, register_dataset
 from avsctl.data.media import BrokenClip, index_png, read_file, read_frame, read_mask, read_sound, require_folder
 from avsctl.data.palette import palette
 from avsctl.data.pickles import load_tensor
@@ -42,7 +43,7 @@ class AVSBenchObject(Dataset):
                 self._read(root / table, columns)
 
     def _read(self, table: Path, columns: tuple[str, ...]) -> None:
-        entries = []
+        entries = Entries()
         names = tuple(name for name in columns if name in ("name", "category", "video_id"))
         for line, row in read_table(table, columns):
             problem = row_problem(row, names)
@@ -52,7 +53,7 @@ class AVSBenchObject(Dataset):
                 self.problems.append(f"{table}, line {line}: {problem}")
                 continue
             entries.append(_s4_entry(row, line) if "start" in columns else _ms3_entry(row, line))
-        self.entries += entries
+        self.entries.extend(entries)
         self.problems += duplicates(table, entries)
 
     @classmethod

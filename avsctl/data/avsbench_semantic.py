@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from PIL import Image
 
 from avsctl.caches.clips import SUBSETS, ClipRecord
-from avsctl.data.layouts import Dataset, Entry, Loaded, register_dataset
+from avsctl.data.entries import Entry
+from avsctl.data.layouts import Dataset, Loaded, register_dataset
 from avsctl.data.media import BrokenClip, index_png, read_colour_label, read_frame, read_sound, require_folder
 from avsctl.data.palette import palette
 from avsctl.data.tables import duplicates, read_label2idx, read_table, row_problem, shortened
@@ -80,7 +82,7 @@ class AVSBenchSemantic(Dataset):
             path = folder / "labels_rgb" / f"{number}.png"
             index, stray = read_colour_label(path, size, len(self.classes))
             labels.append(index_png(index))
-            present.update(np.flatnonzero(np.bincount(index.ravel())).tolist())
+            present.update(np.flatnonzero(Image.fromarray(index).histogram()).tolist())
             if stray:
                 off_palette[str(path)] = stray
         sound = read_sound(folder / "audio.wav")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from avsctl.caches.clips import SPLITS
-from avsctl.data.layouts import Dataset, Entry
+from avsctl.data.entries import Entry
+from avsctl.data.layouts import Dataset
 from avsctl.data.media import BrokenClip
 from avsctl.data.workers import spread
 from avsctl.progress import Track, silent

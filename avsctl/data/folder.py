@@ -28,7 +28,8 @@ import numpy as np
 from avsctl.caches.clips import ClipRecord
 from avsctl.caches.files import hash_of, read_json
 from avsctl.data.coco import BACKGROUND, CocoMasks
-from avsctl.data.layouts import Dataset, Entry, Loaded, register_dataset
+from avsctl.data.entries import Entry
+from avsctl.data.layouts import Dataset, Loaded, register_dataset
 from avsctl.data.media import BrokenClip, index_png, read_frame, read_index_label, read_sound, require_folder
 from avsctl.data.palette import palette
 from avsctl.data.tables import duplicates, read_table, row_problem, shortened, whole_number

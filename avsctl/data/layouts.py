@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +14,7 @@ import numpy as np
 
 from avsctl.caches.clips import ClipRecord
 from avsctl.caches.files import hash_of
+from avsctl.data.entries import Entries, Entry
 from avsctl.data.media import BrokenClip
 from avsctl.errors import AvsctlError
 
@@ -37,46 +36,6 @@ LAYOUT_MODULES = ("avsbench_semantic", "avsbench_object", "folder")
 """Modules of `avsctl.data` that register a layout; a new dataset adds its own."""
 
 _LAYOUTS: dict[str, type[Dataset]] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A clip as the dataset's csv names it; thousands are held, so that they are small.
-
-    Args:
-        uid: unique in the dataset.
-        video: the source video, shared by the clips cut from it.
-        subset, split: as the caches call them (`s4`, `train`).
-        place: names of the folders that lead to its files, as the layout needs them.
-        labelled: numbers of the labelled frames.
-        frames: how many frames it has.
-        objects: names of what it shows, where the csv tells.
-        line: of the csv file.
-    """
-
-    uid: str
-    video: str
-    subset: str
-    split: str
-    place: tuple[str, ...]
-    labelled: tuple[int, ...]
-    frames: int
-    objects: tuple[str, ...] = ()
-    line: int = 0
-
-    def __post_init__(self) -> None:
-        # The same few words and tuples for all clips.
-        shared: dict[str, Any] = {name: sys.intern(getattr(self, name)) for name in ("subset", "split")}
-        shared["place"] = (*map(sys.intern, self.place[:-1]), *self.place[-1:])
-        shared |= {name: _shared(getattr(self, name)) for name in ("labelled", "objects")}
-        for name, value in shared.items():
-            object.__setattr__(self, name, value)
-
-
-@lru_cache(maxsize=4096)
-def _shared(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The first tuple that was equal to this one."""
-    return values
 
 
 @dataclass
@@ -113,7 +72,7 @@ class Dataset(ABC):
 
     def __init__(self, root: Path):
         self.root = root
-        self.entries: list[Entry] = []
+        self.entries = Entries()
         self.problems: list[str] = []
 
     classes: list[str]
@@ -146,7 +105,7 @@ class Dataset(ABC):
                 raise BrokenClip(path, "leads out of the dataset's folder: put the file itself there", "link out")
         return self.load(entry)
 
-    def subset(self, name: str | None) -> list[Entry]:
+    def subset(self, name: str | None) -> Entries:
         """The clips of a subset, in the csv's order; `all` or None takes every one.
 
         Raises: AvsctlError: If there is no such subset, or the csv files have problems.
@@ -154,7 +113,9 @@ class Dataset(ABC):
         if self.problems:
             more = f" ({len(self.problems) - 1} more like it)" if len(self.problems) > 1 else ""
             raise AvsctlError(f"{self.problems[0]}{more}. Mend the file, or look at it with '{self.command} --check'.")
-        chosen = [entry for entry in self.entries if name in (None, "all", entry.subset)]
+        if name in (None, "all"):
+            return self.entries
+        chosen = Entries(entry for entry in self.entries if entry.subset == name)
         if not chosen:
             held = ", ".join(sorted({entry.subset for entry in self.entries}))
             raise AvsctlError(f"{self.root} has no subset {name}. It has {held}; give one of them, or 'all'.")

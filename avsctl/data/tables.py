@@ -10,7 +10,7 @@ from pathlib import Path
 from avsctl.caches.clips import SPLITS
 from avsctl.caches.files import read_json, read_regular
 from avsctl.caches.names import plain_name
-from avsctl.data.layouts import Entry
+from avsctl.data.entries import Entry
 from avsctl.errors import AvsctlError
 from avsctl.limits import MAX_TEXT
 
@@ -77,13 +77,13 @@ def shortened(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:70]}… ({len(text):,} characters)"
 
 
-def duplicates(path: Path, entries: Iterable[Entry]) -> list[str]:
+def duplicates(path: Path, entries: Sequence[Entry]) -> list[str]:
     """A line for every uid that was there before."""
-    seen: dict[str, Entry] = {}
+    seen: dict[str, int] = {}
     found = []
-    for entry in entries:
-        first = seen.setdefault(entry.uid, entry)
-        if first is not entry:
+    for place, entry in enumerate(entries):
+        first = entries[seen.setdefault(entry.uid, place)]
+        if first.line != entry.line:
             splits = "" if first.split == entry.split else f" in another split ({first.split}, here {entry.split})"
             found.append(f"{path}, line {entry.line}: uid {entry.uid} stands in line {first.line} already{splits}")
     return found

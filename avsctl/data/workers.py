@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from avsctl.errors import AvsctlError
+from avsctl.memory import keep_freed_memory
 from avsctl.stopping import signals_left_to_parent
 
 T = TypeVar("T")
@@ -36,6 +37,7 @@ def spread(job: Callable[[int], T], numbers: Sequence[int], workers: int | None 
     """
     count = min(cores() if workers is None else workers, len(numbers))
     if count <= 1:
+        keep_freed_memory()
         yield from map(job, numbers)
         return
     pool = ProcessPoolExecutor(
@@ -61,6 +63,7 @@ def spread(job: Callable[[int], T], numbers: Sequence[int], workers: int | None 
 def _start(job: Callable[[int], object]) -> None:
     global _job
     _job = job
+    keep_freed_memory()
     start_worker()
 
 

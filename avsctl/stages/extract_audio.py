@@ -83,7 +83,7 @@ def extract_audio(
         return assemble_audio(
             out,
             shards.read,
-            uids=[cache.uids[clip] for clip in numbers],
+            uids=cache.uids[numbers.start : numbers.stop],
             encoder=made,
             inputs={"clips": source},
             options=plan,

@@ -19,7 +19,8 @@ from avsctl.caches.locks import sole_writer
 from avsctl.caches.shards import Shards, making, remove_leftovers
 from avsctl.caches.shares import Share
 from avsctl.caches.space import check_space
-from avsctl.data.layouts import Dataset, Entry
+from avsctl.data.entries import Entry
+from avsctl.data.layouts import Dataset
 from avsctl.data.media import BrokenClip
 from avsctl.data.workers import spread
 from avsctl.errors import AvsctlError
@@ -27,6 +28,9 @@ from avsctl.progress import Track, silent
 from avsctl.stages.cache_frames import cache_frames, check_room, decoded, is_decoded
 
 log = logging.getLogger(__name__)
+
+CLIPS_PER_SHARD = 4
+"""Few, so that all processes end at about the same time, and hold little."""
 
 
 def skipped_list(out: Path) -> Path:
@@ -101,7 +105,7 @@ def _repaired(out: Path, dataset: Dataset, entries: Sequence[Entry], options: di
 def _make(
     out: Path,
     dataset: Dataset,
-    entries: list[Entry],
+    entries: Sequence[Entry],
     options: dict[str, Any],
     skip_broken: bool,
     workers: int | None,
@@ -113,7 +117,7 @@ def _make(
         "entries": hash_of_all(repr(entry) for entry in entries),
     }
     item_bytes = _bytes_of_clip(dataset, entries)
-    with making(out, plan, len(entries), item_bytes=item_bytes, also=[skipped_list(out)]) as shards:
+    with making(out, plan, len(entries), CLIPS_PER_SHARD, item_bytes=item_bytes, also=[skipped_list(out)]) as shards:
         job = _Reading(dataset, entries, shards, skip_broken)
         _read_missing(job, workers, track)
         _assemble(job, out, options, track)
@@ -131,7 +135,7 @@ class _Reading:
     """Reads one shard; what a worker process holds."""
 
     dataset: Dataset
-    entries: list[Entry]
+    entries: Sequence[Entry]
     shards: Shards
     skip_broken: bool
 

@@ -17,7 +17,7 @@ BROKEN = "v1m/ccccccccccc_0/frames/2.jpg"
 
 @pytest.fixture
 def many(semantic_root):
-    """Twenty-three clips, three shards."""
+    """Twenty-three clips, six shards."""
     table = semantic_root / "metadata.csv"
     lines = table.read_text().rstrip("\n").split("\n")
     for number in range(18):
@@ -74,14 +74,14 @@ def test_a_stopped_run_leaves_shards_and_the_next_reads_only_the_rest(many, tmp_
     with pytest.raises(KeyboardInterrupt):
         _prepare(many, out, track=stop_after_ten)
     assert not out.exists()
-    assert len(list(tmp_path.glob(".clips.h5.shards/*/*.npz"))) == 2
+    assert len(list(tmp_path.glob(".clips.h5.shards/*/*.npz"))) == 3
 
     dataset = open_dataset(many)
     read = []
     load = type(dataset).load
     monkeypatch.setattr(type(dataset), "load", lambda self, entry: read.append(entry.uid) or load(self, entry))
     prepare(dataset, out, workers=0)
-    assert read == [entry.uid for entry in dataset.entries[16:]]
+    assert read == [entry.uid for entry in dataset.entries[12:]]
     assert out.read_bytes() == straight
     assert not list(tmp_path.glob(".clips.h5.shards*"))
 
