@@ -217,14 +217,19 @@ reading_workers_option = click.option(
 )
 
 
-def prefetch_of(what: str) -> Callable:
+def prefetch_of(what: str, default: int | None = PREFETCH) -> Callable:
     """`--prefetch`, with what it does in a command."""
-    return click.option("--prefetch", type=click.IntRange(0), default=PREFETCH, show_default=True, help=what)
+    shown = default is not None
+    return click.option("--prefetch", type=click.IntRange(0), default=default, show_default=shown, help=what)
 
 
-prefetch_option = prefetch_of(
+_READ_AHEAD = (
     "Batches read ahead, by each worker or, without workers, by a thread; 0, without workers, reads each when it is "
     "needed."
+)
+prefetch_option = prefetch_of(_READ_AHEAD)
+inference_prefetch_option = prefetch_of(
+    f"{_READ_AHEAD} [default: {PREFETCH}, but 0 where the network computes on all cores]", None
 )
 compile_option = click.option(
     "--compile",
@@ -238,12 +243,20 @@ batch_clips_option = click.option(
 )
 
 
-def by_device(device: str, workers: int | None, batch_clips: int | None = None) -> dict[str, int]:
-    """`workers` and `batch_clips` as given, else what suits the device."""
+def by_device(
+    device: str, workers: int | None, batch_clips: int | None = None, prefetch: int | None = None
+) -> dict[str, int]:
+    """`workers`, `batch_clips` and `prefetch` as given, else what suits the device."""
+    import torch
+
     from avsctl.training.devices import choose_device
 
-    on_cpu = choose_device(device).type == "cpu"
+    on_cpu, cores = choose_device(device).type == "cpu", os.cpu_count() or 1
+    workers = workers if workers is not None else 0 if on_cpu else min(4, cores)
+    # Beside a network that computes on all cores, other threads only keep its own from each other.
+    alone = on_cpu and not workers and torch.get_num_threads() >= cores
     return {
-        "workers": workers if workers is not None else 0 if on_cpu else min(4, os.cpu_count() or 1),
+        "workers": workers,
         "batch_clips": batch_clips or (1 if on_cpu else 4),
+        "prefetch": prefetch if prefetch is not None else 0 if alone else PREFETCH,
     }

@@ -18,9 +18,9 @@ from avsctl.cli._options import (
     command,
     compile_option,
     device_options,
+    inference_prefetch_option,
     json_option,
     pixels_option,
-    prefetch_option,
     reading_workers_option,
     seed_option,
     split_option,
@@ -135,7 +135,7 @@ def _explain(ctx: click.Context, option: click.Parameter, value: bool) -> None:
 @device_options
 @compile_option
 @reading_workers_option
-@prefetch_option
+@inference_prefetch_option
 @batch_clips_option
 @json_option
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
@@ -179,7 +179,7 @@ def _score_runs(workspace: Workspace, options: dict[str, Any]) -> tuple[Sequence
     from avsctl.stages.evaluation_plan import EvaluateConfig
 
     reading = {name: options.pop(name) for name in READING}
-    reading |= by_device(options["device"], reading["workers"], reading["batch_clips"])
+    reading |= by_device(options["device"], *(reading[name] for name in ("workers", "batch_clips", "prefetch")))
     reports = evaluate(workspace, EvaluateConfig(**options), track=track, **reading)
     return reports, compare_priors(reports) if options["prior"] == "all" else None
 

@@ -18,10 +18,10 @@ from avsctl.cli._options import (
     command,
     compile_option,
     device_options,
+    inference_prefetch_option,
     json_option,
     overwrite_option,
     pixels_option,
-    prefetch_option,
     repair_option,
     seed_option,
     subset_option,
@@ -84,7 +84,7 @@ from avsctl.workspace import Run, Workspace
     type=click.IntRange(min=0),
     help="Worker processes. [default: all cores; to predict none on a CPU, else 4]",
 )
-@prefetch_option
+@inference_prefetch_option
 @batch_clips_option
 @overwrite_option
 @repair_option
@@ -151,6 +151,7 @@ def _predict(
     *,
     workers: int | None,
     batch_clips: int | None,
+    prefetch: int | None,
     target: Path | None,
     **options: Any,
 ) -> tuple[Path, dict[str, Run]]:
@@ -161,7 +162,7 @@ def _predict(
         for subset, chosen in runs.items():
             console.print(f"{subset}: {chosen.folder}", markup=False, highlight=False)
     del options["seed"]
-    options |= by_device(options["device"], workers, batch_clips)
+    options |= by_device(options["device"], workers, batch_clips, prefetch)
     return predict_priors(workspace, runs, out=target, track=track, **options), runs
 
 
@@ -237,7 +238,7 @@ def _simulate(
     target: Path | None,
     device: str,
     precision: str,
-    prefetch: int,
+    prefetch: int | None,
     batch_clips: int | None,
     compile: bool,
     **options: Any,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
+import torch
+
+from avsctl.cli._options import by_device
 
 
 @pytest.fixture
@@ -75,3 +79,12 @@ def test_a_bad_request_is_one_line_and_exit_code_2(avsctl, tmp_path, words, name
     assert named in line
     assert "Traceback" not in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("threads", "given", "expected"), [(1, {}, 2), (2, {}, 0), (2, {"workers": 1}, 2), (2, {"prefetch": 3}, 3)]
+)
+def test_nothing_is_read_ahead_by_default_where_the_network_has_all_cores(monkeypatch, threads, given, expected):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert by_device("cpu", **{"workers": None, **given})["prefetch"] == expected
