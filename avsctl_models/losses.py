@@ -210,7 +210,7 @@ class Criterion(nn.Module):
             nearest = doubt.topk(self.chosen, dim=1, largest=False, sorted=False).indices
             chosen = drawn.gather(1, nearest[..., None].expand(-1, -1, 2))
             places = torch.cat([chosen, points.random.flatten(0, 1)], 1)  # (L*M, P, 2)
-            wanted = sample_points(masks[frame, target].flatten(0, 1)[:, None], places)[:, 0]
+            wanted = _target_values(masks, frame, target, places.unflatten(0, (layers, pairs))).flatten(0, 1)
         values = sample_points(logits, places)[:, 0]
 
         cross_entropy = F.binary_cross_entropy_with_logits(values, wanted, reduction="none").mean(1)
@@ -218,6 +218,18 @@ class Criterion(nn.Module):
         shared = 2 * (squashed * wanted).sum(1) + 1
         dice = 1 - shared / (squashed.sum(1) + wanted.sum(1) + 1)
         return cross_entropy.view(layers, pairs).sum(1) / count, dice.view(layers, pairs).sum(1) / count
+
+
+def _target_values(masks: Tensor, frame: Tensor, target: Tensor, places: Tensor) -> Tensor:
+    """Read matched targets at the places (L, M, P, 2) of their pairs: (L, M, P).
+
+    Places are gathered for each target (N, T) rather than targets, which are larger, for each pair.
+    """
+    layers = torch.arange(len(places), device=places.device)[:, None]
+    by_target = places.new_zeros(*masks.shape[:2], len(places), *places.shape[2:])
+    by_target[frame, target, layers] = places
+    values = sample_points(masks.flatten(0, 1)[:, None], by_target.flatten(0, 1).flatten(1, 2))  # (N*T, 1, L*P)
+    return values.view(by_target.shape[:-1])[frame, target, layers]
 
 
 def _pad(targets: list[Target], device: torch.device) -> tuple[Tensor, Tensor]:

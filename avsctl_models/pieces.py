@@ -7,43 +7,33 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_ELEMENTS = 2**21  # of the widest inner tensor of a piece
+_ELEMENTS = 2**21  # of the largest inner tensor of a piece
 
 
-def in_pieces(function: Callable[[Tensor], Tensor], tokens: Tensor, width: int) -> Tensor:
-    """Apply a function that looks at every token alone, and keeps the shape.
+def in_pieces(function: Callable[..., Tensor], *tensors: Tensor, each: int) -> Tensor:
+    """Apply a function that looks at every row of its tensors alone.
 
-    On a CPU it is applied to a few tokens at a time: memory of such a size is used again and again, where the system
+    On a CPU it is applied to a few rows at a time: memory of such a size is used again and again, where the system
     has to provide larger blocks anew each time.
 
     Args:
-        function: From (n, C) to (n, C). tokens: (..., C). width: Channels of the widest inner tensor.
-    Returns: (..., C).
-    """
-    flat = tokens.flatten(0, -2)
-    parts = flat.split(max(1, _ELEMENTS // width)) if _pays(tokens) else (flat,)
-    if len(parts) == 1:
-        return function(flat).view_as(tokens)
-    if torch.is_grad_enabled():
-        return torch.cat([function(part) for part in parts]).view_as(tokens)
-    made = torch.empty_like(flat)
-    for part, result in zip(parts, made.split(len(parts[0])), strict=True):
-        result.copy_(function(part))
-    return made.view_as(tokens)
-
-
-def frame_by_frame(function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-    """Apply a function that looks at every frame alone; on a CPU to one after the other.
-
-    Args:
-        function: From maps (n, C, h, w), any number of them, to maps (n, ...).
-        maps: (N, C, h, w) each.
+        function: From tensors (n, ...) to one (n, ...).
+        tensors: (N, ...), at least one.
+        each: Elements per row of the largest tensor that the function makes.
     Returns: (N, ...).
     """
-    if not _pays(maps[0]):
-        return function(*maps)
-    return torch.cat([function(*parts) for parts in zip(*(each.split(1) for each in maps), strict=True)])
-
-
-def _pays(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    count = len(tensors[0])
+    pieces = -(-count * each // _ELEMENTS)
+    if pieces < 2 or tensors[0].device.type != "cpu" or torch.compiler.is_compiling():
+        return function(*tensors)
+    parts = zip(*(tensor.split(-(-count // pieces)) for tensor in tensors), strict=True)
+    if torch.is_grad_enabled():
+        return torch.cat([function(*part) for part in parts])
+    made, done = tensors[0].new_empty(0), 0
+    for part in parts:
+        result = function(*part)
+        if not done:
+            made = result.new_empty(count, *result.shape[1:])
+        made[done : done + len(result)] = result
+        done += len(result)
+    return made

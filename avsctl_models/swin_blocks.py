@@ -59,8 +59,9 @@ def _attend(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _add_mlp(block: Any, x: Tensor) -> Tensor:
-    hidden = block.mlp.fc1.out_features
-    return in_pieces(lambda part: part + block.mlp(block.norm2(part)), x, hidden)
+    tokens = x.flatten(0, 2)
+    added = in_pieces(lambda part: part + block.mlp(block.norm2(part)), tokens, each=block.mlp.fc1.out_features)
+    return added.view_as(x)
 
 
 class PiecewiseWindowAttention(WindowAttention):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from avsctl_models.adapters import output_projection, xavier_linear
-from avsctl_models.pieces import frame_by_frame, in_pieces
+from avsctl_models.pieces import in_pieces
 from avsctl_models.pixel_decoders.sampling import sample_levels
 from avsctl_models.positions import sine_positions
 
@@ -117,7 +117,7 @@ class DeformableLayer(nn.Module):
     def forward(self, tokens: Tensor, positions: Tensor, reference: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
         attended = self.attention(tokens, positions, reference, sizes)
         tokens = self.attention_norm(tokens + self.dropout(attended))
-        return in_pieces(self._widen, tokens, self.fc1.out_features)
+        return in_pieces(self._widen, tokens.flatten(0, 1), each=self.fc1.out_features).view_as(tokens)
 
     def _widen(self, tokens: Tensor) -> Tensor:
         widened = self.dropout(self.activation(self.fc1(tokens)))
@@ -173,7 +173,8 @@ class DeformablePixelDecoder(nn.Module):
             tokens = layer(tokens, positions, reference, sizes)
 
         maps = split_levels(tokens, sizes)
-        return maps, frame_by_frame(self._finest, features[0], maps[-1])
+        each = self.level_embedding.shape[1] * features[0][0, 0].numel()
+        return maps, in_pieces(self._finest, features[0], maps[-1], each=each)
 
     def _finest(self, feature: Tensor, coarser: Tensor) -> Tensor:
         """Mask features (n, Cm, H/4, W/4) of the backbone's finest map and the level below."""

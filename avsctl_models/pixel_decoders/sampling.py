@@ -67,8 +67,10 @@ class _SampleRows(torch.autograd.Function):
         ctx.save_for_backward(values, x, y, weights)
         ctx.sizes = sizes
         layout = _Layout(values, weights, sizes)
-        read = [_read(table, layout.neighbours(*points)) for table, *points in layout.parts(values, x, y, weights)]
-        return torch.cat(read).view(*weights.shape[:3], values.shape[-1])
+        made = values.new_empty(*weights.shape[:3], values.shape[-1])
+        for table, *points, part in layout.parts(values, x, y, weights, made):
+            _read(table, layout.neighbours(*points), part.flatten(0, 2))
+        return made
 
     @staticmethod
     @once_differentiable
@@ -161,13 +163,15 @@ class _Layout:
         return _Neighbours(across, down, (rows, below), self.heads, weights * down.low, weights * down.high)
 
 
-def _read(table: Tensor, neighbours: _Neighbours) -> Tensor:
+def _read(table: Tensor, neighbours: _Neighbours, made: Tensor) -> None:
     flat = table.flatten(0, 2)
-    (rows, start, weights), *others = neighbours.corners()
-    total = F.embedding_bag(rows, flat[start:], mode="sum", per_sample_weights=weights)
-    for rows, start, weights in others:
-        total += F.embedding_bag(rows, flat[start:], mode="sum", per_sample_weights=weights)
-    return total
+    first, second, *others = (
+        F.embedding_bag(rows, flat[start:], mode="sum", per_sample_weights=weights)
+        for rows, start, weights in neighbours.corners()
+    )
+    torch.add(first, second, out=made)
+    for each in others:
+        made += each
 
 
 def _table_gradient(table: Tensor, neighbours: _Neighbours, given: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from timm.models.swin_transformer import WindowAttention
 from avsctl_models.adapters import AdaptedProjection
 from avsctl_models.backbones import build_backbone
 from avsctl_models.decoders import masked_attention
-from avsctl_models.pieces import frame_by_frame, in_pieces
+from avsctl_models.pieces import in_pieces
 from avsctl_models.pixel_decoders.sampling import sample_grids, sample_levels, sample_rows
 from avsctl_models.predictions import Predictions
 from avsctl_models.swin_blocks import PiecewiseWindowAttention, run_stage
@@ -199,24 +199,25 @@ def test_pieces_give_the_whole_and_its_gradient(monkeypatch, learning):
         seen.append(len(part))
         return weight * part.square()
 
-    tokens = torch.arange(10.0).view(1, 5, 2).requires_grad_(learning)
+    tokens = torch.arange(10.0).view(5, 2).requires_grad_(learning)
     with torch.set_grad_enabled(learning):
-        made = in_pieces(square, tokens, 2)
+        made = in_pieces(square, tokens, each=2)
     assert seen == [2, 2, 1]
-    assert torch.equal(made, torch.tensor([2.0, 3.0]) * torch.arange(10.0).view(1, 5, 2).square())
+    assert torch.equal(made, torch.tensor([2.0, 3.0]) * torch.arange(10.0).view(5, 2).square())
     if learning:
         made.sum().backward()
         assert torch.equal(tokens.grad, 2 * weight * tokens)
-        assert torch.equal(weight.grad, tokens.square().sum((0, 1)))
+        assert torch.equal(weight.grad, tokens.square().sum(0))
 
 
-def test_frames_are_computed_one_after_the_other():
+def test_pieces_of_several_tensors_are_alike_long(monkeypatch):
+    monkeypatch.setattr("avsctl_models.pieces._ELEMENTS", 9)
     seen = []
 
     def total(coarse, fine):
         seen.append(len(coarse))
-        return coarse + F.interpolate(fine, (2, 2))
+        return (coarse + F.interpolate(fine, (2, 2))).flatten(1)
 
-    coarse, fine = torch.randn(3, 4, 2, 2), torch.randn(3, 4, 1, 1)
-    assert torch.equal(frame_by_frame(total, coarse, fine), coarse + fine)
-    assert seen == [1, 1, 1]
+    coarse, fine = torch.randn(4, 1, 2, 2), torch.randn(4, 1, 1, 1)
+    assert torch.equal(in_pieces(total, coarse, fine, each=3), (coarse + fine).flatten(1))
+    assert seen == [2, 2]
