@@ -67,8 +67,8 @@ def trained(tiny_workspace, tmp_path_factory) -> Path:
     folder = beside(tiny_workspace, tmp_path_factory.mktemp("trained"))
     for name, accumulate in (("one", 1), ("parts", 2)):
         train_both(folder, name, accumulate)
-    for name, processes, accumulate in (("two", 2, 1), ("three", 3, 2)):
-        code, _, err = torchrun(processes, folder, name, accumulate, script=(BOTH,))
+    for processes, words in ((2, ("two", 1, "overflow")), (3, ("three", 2))):
+        code, _, err = torchrun(processes, folder, *words, script=(BOTH,))
         assert code == 0, err
     return folder / "runs" / "avs"
 
@@ -124,6 +124,16 @@ def test_two_processes_leave_the_files_of_one_process_that_computes_two_parts(tr
         assert (two / name).read_bytes() == (parts / name).read_bytes(), name
     assert sorted(path.name for path in two.iterdir()) == sorted(path.name for path in one.iterdir())
     assert not list(trained.glob(".*.lock"))
+
+
+def test_an_overflow_in_one_process_lets_all_leave_the_step_out(trained):
+    folder = trained.parents[1]
+    first, second = (json.loads((folder / f"overflow-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second  # scales and weights, after every step
+    (before, weights), (scale, same), (after, learnt) = first
+    assert (scale, same) == (before / 2, weights)
+    assert (after, learnt != same) == (scale, True)
+    assert read_position(trained / "overflow" / "last.safetensors")["scaler"]["scale"] == after
 
 
 def test_a_stopped_training_goes_on_with_any_number_of_processes(trained, tiny_workspace, tmp_path, typed, monkeypatch):
