@@ -14,7 +14,8 @@ def compile_parts(model: SegmentationModel, wanted: bool = True) -> Segmentation
     """Compile a model's parts in place, if `wanted`, at their next call; parameters keep their names.
 
     What is left alone: the matching of the loss, which leaves PyTorch for SciPy, and the joints between the parts.
-    Sizes that change, such as the number of frames of the last batch, are compiled once for all (`dynamic`).
+    A part is compiled again where the number of frames first changes, for all numbers then; with every size open from
+    the start inductor fails on AVSegFormer's pixel decoder.
 
     Raises: AvsctlError: If there is no C++ compiler.
     """
@@ -30,7 +31,7 @@ def compile_parts(model: SegmentationModel, wanted: bool = True) -> Segmentation
             "--compile needs a C++ compiler. Install g++ or clang++, name one in CXX, or leave --compile out."
         ) from None
     for part in _parts(model):
-        part.compile(dynamic=True)
+        part.compile()
     return model
 
 

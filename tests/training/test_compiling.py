@@ -39,7 +39,7 @@ def test_outputs_are_the_same_and_not_every_number_of_frames_needs_new_graphs(tr
         for n, plain in expected.items():
             torch.testing.assert_close(model(frames[:n], audio[:n]).mask_logits, plain, rtol=1e-4, atol=1e-4)
             counts.append(len(traced))
-    assert counts[1] == counts[3] <= counts[0] + 1  # a part may be traced again when a number first changes
+    assert counts[1] == counts[3] <= 2 * counts[0]  # parts are traced again when the number first changes
     assert not torch._dynamo.utils.counters["graph_break"]
     assert list(model.state_dict()) == names
 
