@@ -12,8 +12,9 @@ from avsctl_models import DenseOutput
 class Recorder(nn.Module):
     """Says "sounding" where the audio is positive, and remembers the lengths it was called with."""
 
-    def __init__(self):
+    def __init__(self, image_size: int):
         super().__init__()
+        self.image_size = image_size
         self.weight = nn.Parameter(torch.ones(1))
         self.calls: list[list[int]] = []
 
@@ -26,8 +27,8 @@ class Recorder(nn.Module):
         return DenseOutput(audio[:, :1, None, None].expand(-1, 1, 8, 8), (8, 8))
 
 
-def calls(frames: int, lengths: list[int] | None) -> list[list[int]]:
-    model, audio = Recorder(), torch.linspace(-1, 1, frames)[:, None]
+def calls(frames: int, lengths: list[int] | None, image_size: int = 8) -> list[list[int]]:
+    model, audio = Recorder(image_size), torch.linspace(-1, 1, frames)[:, None]
     maps = class_maps(model, torch.zeros(frames, 3, 8, 8, dtype=torch.uint8), audio, lengths=lengths, size=4)
     torch.testing.assert_close(maps[:, 1], audio.sigmoid()[:, :, None].expand(-1, 4, 4))
     return model.calls
@@ -42,3 +43,9 @@ def test_a_clip_of_more_frames_is_cut_where_windows_of_five_end():
     assert calls(48, [3, 45]) == [[3], [20], [20], [5]]
     assert calls(45, None) == [[20], [20], [5]]
     assert FRAMES_AT_ONCE % 5 == 0
+
+
+def test_fewer_large_frames_are_computed_together_on_a_cpu():
+    assert calls(20, [5] * 4, image_size=224) == [[5, 5], [5, 5]]
+    assert calls(17, [10, 7], image_size=384) == [[5], [5], [5], [2]]
+    assert calls(10, [10], image_size=1000) == [[5], [5]]
