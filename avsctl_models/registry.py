@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from avsctl_models.presets import preset_settings
-from avsctl_models.settings import build_errors, check_numbers, check_settings
+from avsctl_models.settings import build_errors, check_settings
+from avsctl_models.unfilled import build_unfilled
 from avsctl_models.weights.files import read_metadata, read_weights, write_weights
 
 if TYPE_CHECKING:  # it imports timm, which audio encoders do without
@@ -152,9 +153,9 @@ def load_model(
     if config is not None:
         raise ValueError(f"{path} knows its own sizes: leave the config out")
     spec, state = read_spec(path), read_weights(path)
-    check_numbers(lambda: create_from_spec(spec), sum(tensor.numel() for tensor in state.values()), str(path))
-    model = create_from_spec(spec)
-    load_strictly(model, state, source=str(path))
+    held = sum(tensor.numel() for tensor in state.values())
+    model = build_unfilled(lambda: create_from_spec(spec), held, str(path))
+    load_strictly(model, state, source=str(path), assign=True)
     return model.to(map_location).eval()
 
 
@@ -163,7 +164,7 @@ def load_strictly(model: nn.Module, state: dict[str, torch.Tensor], *, source: s
 
     Args:
         source: Named in errors.
-        assign: Whether the model takes the tensors themselves, as one built on the device `meta` must.
+        assign: Whether the model takes copies of the tensors in place of its own, as one on the device `meta` must.
     Raises: ValueError: Naming the source and the first tensors that are missing, left over or of another
         shape.
     """
@@ -178,4 +179,6 @@ def load_strictly(model: nn.Module, state: dict[str, torch.Tensor], *, source: s
     if problems:
         first = "; ".join(problems[:3])
         raise ValueError(f"{source} does not fit the model: {len(problems)} tensors, first {first}")
+    if assign:  # copies, for a file that was read may stand behind its tensors
+        state = {name: tensor.to(own[name].dtype, copy=True) for name, tensor in state.items()}
     model.load_state_dict(state, assign=assign)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-
-import torch
-from torch import nn
 
 MAX_NUMBER = 65_536
 """No width, number of classes or side of a picture is larger."""
@@ -21,8 +18,6 @@ BACKBONE_OPTIONS = (
     *("embed_dims", "mlp_ratios", "sr_ratios"),  # PVT-v2
 )
 """What may be said of a backbone's build; timm takes much more, files to load among it."""
-_SLACK = 2**27
-"""Numbers that a model may have beyond those of the file it is filled from: heads of its own."""
 
 
 def check_settings(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -41,21 +36,6 @@ def check_settings(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> Non
     foreign = sorted(set(options) - set(BACKBONE_OPTIONS))
     if foreign:
         raise ValueError(f"backbone_options has {foreign[0]!r}; it may have {', '.join(BACKBONE_OPTIONS)}")
-
-
-def check_numbers(build: Callable[[], nn.Module], held: int, source: str) -> None:
-    """Refuse a description of a model that is much larger than the file that is to fill it.
-
-    Args:
-        build: makes the model; called for names and shapes only.
-        held: how many numbers the file has.
-        source: Named in the error.
-    Raises: ValueError: If it is larger, or no model.
-    """
-    with torch.device("meta"):
-        wanted = sum(tensor.numel() for tensor in build().state_dict().values())
-    if wanted > 2 * held + _SLACK:
-        raise ValueError(f"{source} describes a model of {wanted:,} numbers, but holds {held:,}")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from avsctl.metrics import BinaryScores
 from avsctl.metrics.binary import stepping_stones_score
 from avsctl.stages.evaluate import EvaluateConfig, evaluate
 from avsctl.stages.predict_priors import predict_priors, route_runs
+from avsctl.training.devices import by_device
 from avsctl.workspace import Workspace
 from avsctl_models import save_model
 
@@ -27,7 +28,6 @@ SAME_SCORE = 1e-3
 """0.1 in percent."""
 SAME_BYTES = 0.999
 """Least share of pixels whose stored probabilities differ by at most 1 of 255."""
-BATCH_CLIPS = 4
 
 
 def run(settings: Settings, preset: str = PAPER) -> list[Result]:
@@ -49,18 +49,18 @@ def run(settings: Settings, preset: str = PAPER) -> list[Result]:
 
 @dataclass(frozen=True)
 class _Ours:
-    """The two commands' steps, with a model's file."""
+    """The two commands' steps, as they run on a CPU, with a model's file."""
 
     workspace: Workspace
     model: str
 
     def miou(self, precision: str) -> float:
         config = EvaluateConfig(task="avs", run=self.model, device="cpu", precision=precision)
-        return evaluate(self.workspace, config, batch_clips=BATCH_CLIPS)[0].content["scores"]["all"]["miou"]
+        return evaluate(self.workspace, config, **by_device("cpu"))[0].content["scores"]["all"]["miou"]
 
     def priors(self) -> Path:
         routes = route_runs(self.workspace, run=self.model)
-        return predict_priors(self.workspace, routes, device="cpu", batch_clips=BATCH_CLIPS, overwrite=True)
+        return predict_priors(self.workspace, routes, device="cpu", overwrite=True, **by_device("cpu"))
 
 
 @dataclass(frozen=True)

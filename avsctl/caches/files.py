@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from avsctl.caches.space import is_full_disk
 from avsctl.errors import AvsctlError
@@ -117,4 +117,23 @@ def hash_of_all(parts: Iterable[bytes | str]) -> str:
         data = part.encode() if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
+    return digest.hexdigest()[:16]
+
+
+def hash_of_file(path: Path) -> str:
+    """`hash_of` a file's content, which is never in memory as a whole."""
+    with path.open("rb") as handle:
+        digest = hashlib.sha256(os.fstat(handle.fileno()).st_size.to_bytes(8, "little"))
+        return _digits(digest, handle)
+
+
+def sha256_of_file(path: Path) -> str:
+    """The first 16 hexadecimal digits of a file's SHA-256."""
+    with path.open("rb") as handle:
+        return _digits(hashlib.sha256(), handle)
+
+
+def _digits(digest: Any, handle: BinaryIO) -> str:
+    while block := handle.read(2**20):
+        digest.update(block)
     return digest.hexdigest()[:16]

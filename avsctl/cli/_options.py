@@ -241,22 +241,3 @@ batch_clips_option = click.option(
     type=click.IntRange(1),
     help="Clips that the network sees together, which can change last bits. [default: 1 on a CPU, else 4]",
 )
-
-
-def by_device(
-    device: str, workers: int | None, batch_clips: int | None = None, prefetch: int | None = None
-) -> dict[str, int]:
-    """`workers`, `batch_clips` and `prefetch` as given, else what suits the device."""
-    import torch
-
-    from avsctl.training.devices import choose_device
-
-    on_cpu, cores = choose_device(device).type == "cpu", os.cpu_count() or 1
-    workers = workers if workers is not None else 0 if on_cpu else min(4, cores)
-    # Beside a network that computes on all cores, other threads only keep its own from each other.
-    alone = on_cpu and not workers and torch.get_num_threads() >= cores
-    return {
-        "workers": workers,
-        "batch_clips": batch_clips or (1 if on_cpu else 4),
-        "prefetch": prefetch if prefetch is not None else 0 if alone else PREFETCH,
-    }

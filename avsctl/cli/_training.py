@@ -13,7 +13,6 @@ from avsctl.cli._console import out, track
 from avsctl.cli._options import (
     WEIGHTS,
     FloatRange,
-    by_device,
     compile_option,
     device_options,
     overwrite_option,
@@ -278,7 +277,7 @@ def run_training(
     Raises: AvsctlError: If options exclude each other.
     """
     from avsctl.stages.train import train
-    from avsctl.training.devices import choose_device
+    from avsctl.training.devices import by_device, choose_device
 
     if resume and overwrite:
         raise AvsctlError("--resume continues a run and --overwrite deletes it: give one of them.")

@@ -14,7 +14,6 @@ from rich.table import Table
 from avsctl.cli._console import out, track
 from avsctl.cli._options import (
     batch_clips_option,
-    by_device,
     command,
     compile_option,
     device_options,
@@ -177,6 +176,7 @@ def _check_fit(predictions: Path | None, size: str) -> None:
 def _score_runs(workspace: Workspace, options: dict[str, Any]) -> tuple[Sequence[Report], list[dict] | None]:
     from avsctl.stages.evaluate import compare_priors, evaluate
     from avsctl.stages.evaluation_plan import EvaluateConfig
+    from avsctl.training.devices import by_device
 
     reading = {name: options.pop(name) for name in READING}
     reading |= by_device(options["device"], *(reading[name] for name in ("workers", "batch_clips", "prefetch")))

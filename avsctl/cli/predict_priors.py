@@ -13,7 +13,6 @@ from avsctl.cli._console import out as console, track
 from avsctl.cli._options import (
     FloatRange,
     batch_clips_option,
-    by_device,
     check_repair,
     command,
     compile_option,
@@ -156,6 +155,7 @@ def _predict(
     **options: Any,
 ) -> tuple[Path, dict[str, Run]]:
     from avsctl.stages.predict_priors import predict_priors, route_runs
+    from avsctl.training.devices import by_device
 
     runs = route_runs(workspace, run=run, subset=options["subset"], split=options["split"])
     if not as_json:

@@ -15,7 +15,7 @@ from torch import Tensor
 from avsctl.ahead import PREFETCH, work_ahead
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
-from avsctl.caches.files import hash_of
+from avsctl.caches.files import hash_of_file
 from avsctl.caches.header import check_made_from
 from avsctl.caches.priors import PriorCache
 from avsctl.configs import LABEL_SIZE
@@ -68,9 +68,9 @@ def evaluate(
     change, device = SoundChange.parse(config.audio), choose_device(config.device)
     check_change(audio, change, config.weights)
     jobs = plan_evaluation(workspace, config, clips)
-    for job in jobs:
-        for run, _ in job.routes:
-            load_run(run, clips, audio)  # refuses what doesn't fit before anything is computed
+    served = {run.weights: run for job in jobs for run, _ in job.routes}
+    # All of them now: what doesn't fit is refused before anything is computed.
+    models = {weights: load_run(run, clips, audio) for weights, run in served.items()}
     scored = sorted({clip for job in jobs for _, part in job.routes for clip in part})
     sound = change_sound(clips, audio, scored, change, seed=config.seed, weights=config.weights, track=track)
     folder = (config.out or workspace.reports) / config.split
@@ -78,7 +78,7 @@ def evaluate(
     for job in jobs:
         sheets = [_Sheet(job.task, prior, len(clips.classes)) for prior in job.priors]
         for run, part in job.routes:
-            model = compile_parts(load_run(run, clips, audio, device), compile)
+            model = compile_parts(models[run.weights].to(device), compile)
             samples = ClipSamples(
                 clips, sound, part, task=job.task, image_size=model.image_size, binary_labels=config.binary_labels
             )
@@ -199,7 +199,7 @@ def _content(
             {
                 "name": run.name,
                 "folder": str(run.folder),
-                "weights": hash_of(run.weights.read_bytes()),
+                "weights": hash_of_file(run.weights),
                 "subsets": sorted({clips.subsets[clip] for clip in part}),
             }
             for run, part in job.routes

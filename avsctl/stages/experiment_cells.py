@@ -10,12 +10,11 @@ from typing import Any, Protocol
 
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
-from avsctl.caches.files import hash_of, read_json
+from avsctl.caches.files import hash_of, hash_of_file, read_json, sha256_of_file
 from avsctl.caches.header import check_made_from
 from avsctl.caches.priors import PriorCache
 from avsctl.configs import TrainConfig, resolve_training
 from avsctl.stages.evaluation_report import Report, report_name
-from avsctl.stages.predict_priors import file_hash
 from avsctl.workspace import Run, Workspace
 
 THERE, MISSING = "there", "missing"
@@ -337,7 +336,7 @@ def _weights_hashes(path: Path) -> tuple[str, str]:
 
 @lru_cache(maxsize=1000)
 def _hashes(path: Path, changed: int, size: int) -> tuple[str, str]:
-    return hash_of(path.read_bytes()), file_hash(path)
+    return hash_of_file(path), sha256_of_file(path)
 
 
 def option_words(options: Mapping[str, Any]) -> list[str]:

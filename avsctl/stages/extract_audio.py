@@ -11,7 +11,7 @@ import numpy as np
 
 from avsctl.caches.audio import AudioCache, assemble_audio
 from avsctl.caches.clips import ClipCache
-from avsctl.caches.files import hash_of
+from avsctl.caches.files import hash_of, hash_of_file
 from avsctl.caches.integrity import find_damage, mended
 from avsctl.caches.locks import sole_writer
 from avsctl.caches.shards import Shards, making, remove_leftovers
@@ -221,7 +221,7 @@ def _load_pca(name: str, pca: Path | None) -> Callable[[np.ndarray], np.ndarray]
 
 
 def _hash_file(path: Path | None) -> str:
-    return hash_of(path.read_bytes()) if path else ""
+    return hash_of_file(path) if path else ""
 
 
 def _check_same(cache: AudioCache, plan: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +13,7 @@ from torch import Tensor
 from avsctl.ahead import PREFETCH, work_ahead
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
+from avsctl.caches.files import sha256_of_file
 from avsctl.caches.header import check_made_from
 from avsctl.caches.priors import to_bytes
 from avsctl.caches.shards import Shards
@@ -112,7 +112,7 @@ def predict_priors(
         for clip in clips.select(split=split, subset=subset)
         if routes[clips.subsets[clip]].folder == run.folder
     ]
-    fingerprints = {run.folder: file_hash(run.weights) for run in served}
+    fingerprints = {run.folder: sha256_of_file(run.weights) for run in served}
     plan = {
         "clips": clips.fingerprint,
         "audio": audio.fingerprint,
@@ -214,12 +214,3 @@ class _Prediction:
 def _packed(batch: Batch, clip: slice, maps: Tensor) -> dict:
     probability = to_bytes(sounding_probability(maps[clip]).numpy())
     return prior_item(probability, batch.labels[clip].numpy(), batch.labelled[clip].numpy())
-
-
-def file_hash(path: Path) -> str:
-    """The first 16 hexadecimal digits of a file's SHA-256, as a prior cache records its weights."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avsctl.caches.files import hash_of, read_json
+from avsctl.caches.files import hash_of_file, read_json
 from avsctl.errors import AvsctlError
 from avsctl.workspace import TASKS, Run, Workspace
 
@@ -88,7 +88,7 @@ def read_run(run: Run) -> RunFacts:
             raise AvsctlError(f"{run.folder} is no run of this version. Delete it and train again.")
     except AvsctlError as error:
         return RunFacts(run, task, problem=str(error))
-    weights = hash_of(run.weights.read_bytes()) if run.weights.is_file() else None
+    weights = hash_of_file(run.weights) if run.weights.is_file() else None
     return RunFacts(run, record["task"], options, record, weights, _seconds(run.folder / "timing.json"))
 
 

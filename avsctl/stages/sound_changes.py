@@ -9,7 +9,7 @@ import numpy as np
 
 from avsctl.caches.audio import AudioCache
 from avsctl.caches.clips import ClipCache
-from avsctl.caches.files import hash_of
+from avsctl.caches.files import hash_of_file
 from avsctl.data.changed_audio import ChangedAudio, SoundChange, fit_length, other_clips
 from avsctl.data.decoding import decode_labels
 from avsctl.distributed import gather, own_turns
@@ -62,7 +62,7 @@ def check_change(audio: AudioCache, change: SoundChange, weights: Path | None) -
         )
     load_encoder(audio.encoder, weights)
     made_with = audio.header["options"].get("weights", "")
-    given = hash_of(weights.read_bytes()) if weights else ""
+    given = hash_of_file(weights) if weights else ""
     if made_with != given:
         raise AvsctlError(
             f"{weights} is not the file that {audio.path} was made with. Give that one with --weights, "

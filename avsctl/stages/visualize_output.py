@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avsctl.caches.files import read_json, sync_folder
+from avsctl.caches.files import read_json, sha256_of_file, sync_folder
 from avsctl.caches.locks import sole_writer
 from avsctl.errors import AvsctlError
 from avsctl.stages.visualize_models import Checkpoint
@@ -44,16 +43,7 @@ def describe(checkpoint: Checkpoint | None) -> dict[str, Any] | None:
         return None
     if not checkpoint.path.is_file():
         raise AvsctlError(f"No checkpoint at {checkpoint.path}. Make one with 'avsctl train-{checkpoint.task}'.")
-    return {"name": checkpoint.name, "path": str(checkpoint.path), "sha256": file_hash(checkpoint.path)}
-
-
-def file_hash(path: Path) -> str:
-    """The first 16 hexadecimal digits of a file's SHA-256."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
+    return {"name": checkpoint.name, "path": str(checkpoint.path), "sha256": sha256_of_file(checkpoint.path)}
 
 
 def finished(record: Path, fingerprint: str, outputs: Sequence[Path], overwrite: bool) -> dict[str, Any] | None:

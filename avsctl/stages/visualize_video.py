@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from avsctl.caches.clips import ClipCache
-from avsctl.caches.files import hash_of, write_json
+from avsctl.caches.files import hash_of, sha256_of_file, write_json
 from avsctl.errors import AvsctlError
 from avsctl.progress import Track, silent
 from avsctl.rendering.columns import Columns
@@ -28,7 +28,7 @@ from avsctl.stages.visualize_films import ColumnsFilm, Film, OverlayFilm, Sound,
 from avsctl.stages.visualize_keys import MAX_SIDE, MapSpool, fitted_size
 from avsctl.stages.visualize_look import Glance, look
 from avsctl.stages.visualize_options import VideoOptions
-from avsctl.stages.visualize_output import Drawn, file_hash, finished, whole_outputs
+from avsctl.stages.visualize_output import Drawn, finished, whole_outputs
 from avsctl.stages.visualize_record import Timeline, mask_name, summary, versions
 from avsctl.stages.visualize_sheets import SheetPages
 from avsctl.stages.visualize_sound import SoundWindows
@@ -108,7 +108,7 @@ class Studio:
         if not options.compare:
             recorded["prior_form"] = self.choices[0].prior_form(options.prior_form)
         if weights is not None and weights.is_file():
-            recorded["audio_weights"] = file_hash(weights)
+            recorded["audio_weights"] = sha256_of_file(weights)
         return recorded
 
     @cached_property
@@ -155,7 +155,7 @@ class Studio:
     def _fingerprint(self, video: Path) -> str:
         weights = [{task: model and model["sha256"] for task, model in models.items()} for models in self.models]
         labels = [choice.label for choice in self.choices] if self.options.compare else []
-        plan = {"video": file_hash(video), "weights": weights, "labels": labels, "options": self.recorded}
+        plan = {"video": sha256_of_file(video), "weights": weights, "labels": labels, "options": self.recorded}
         return hash_of(json.dumps({**plan, "colours": classes_hash(self.clips)}, sort_keys=True))
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import torch
 
+from avsctl.ahead import PREFETCH
 from avsctl.caches.files import hash_of
 from avsctl.distributed import launched, local_rank
 from avsctl.errors import AvsctlError
@@ -39,6 +43,21 @@ def _own_gpu() -> torch.device:
         raise AvsctlError(f"There are {count} GPUs here and more processes. Use torchrun --nproc-per-node {count}.")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+def by_device(
+    device: str, workers: int | None = None, batch_clips: int | None = None, prefetch: int | None = None
+) -> dict[str, Any]:
+    """`workers`, `batch_clips` and `prefetch` as given, else what suits the device to predict on."""
+    on_cpu, cores = choose_device(device).type == "cpu", os.cpu_count() or 1
+    workers = workers if workers is not None else 0 if on_cpu else min(4, cores)
+    # Beside a network that computes on all cores, other threads only keep its own from each other.
+    alone = on_cpu and not workers and torch.get_num_threads() >= cores
+    return {
+        "workers": workers,
+        "batch_clips": batch_clips or (1 if on_cpu else 4),
+        "prefetch": prefetch if prefetch is not None else 0 if alone else PREFETCH,
+    }
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from avsctl_models.contract import SegmentationModel
 from avsctl_models.registry import is_own_file, read_spec
-from avsctl_models.settings import build_errors, check_numbers
+from avsctl_models.settings import build_errors
+from avsctl_models.unfilled import build_unfilled
 from avsctl_models.weights import avsbench, avsegformer, hub, mask2former_hf, stepping_stones, vggish
 from avsctl_models.weights.class_rows import carry_over
 from avsctl_models.weights.files import part_of, read_config, read_weights
@@ -140,8 +141,7 @@ def fill_model(foreign: Foreign, config: dict, origin: str) -> tuple[Segmentatio
     held = sum(tensor.numel() for tensor in foreign.state.values())
     try:
         with build_errors(origin):
-            check_numbers(lambda: source.build(config), held, origin)
-            model = source.build(config)
+            model = build_unfilled(lambda: source.build(config), held, origin)
     except ValueError as error:
         raise ValueError(f"{foreign.name}: {error}") from error
     converted, report = source.convert(foreign.state, model)

@@ -141,7 +141,10 @@ def load_converted(
     if not converted or (problems and not partial):
         message = f"{source} does not fit the model: {len(problems)} tensors, first {'; '.join(problems[:3])}"
         raise MisfitError(message, report)
-    model.load_state_dict(converted, strict=False)
+    if partial:
+        model.load_state_dict(converted, strict=False)
+    else:  # copies, for a file that was read may stand behind its tensors
+        model.load_state_dict({name: tensor.clone() for name, tensor in converted.items()}, assign=True)
 
 
 def _find(name: str, rules: Sequence[Rule]) -> tuple[Rule | None, list[str]]:

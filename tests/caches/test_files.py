@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
 
-from avsctl.caches.files import hash_of, read_json, whole_file, write_json
+from avsctl.caches.files import hash_of, hash_of_file, read_json, sha256_of_file, whole_file, write_json
 from avsctl.errors import AvsctlError
 
 
@@ -36,3 +37,11 @@ def test_unreadable_json_is_named(tmp_path, content):
 def test_hashes_tell_where_one_part_ends():
     assert hash_of("ab", "c") != hash_of("a", "bc")
     assert hash_of("ab", "c") == hash_of(b"ab", b"c")
+
+
+@pytest.mark.parametrize("size", [0, 5, 2**20, 2**20 + 1])
+def test_a_file_s_hashes_are_those_of_its_content(tmp_path, size):
+    path = tmp_path / "weights"
+    path.write_bytes(content := bytes(range(256)) * (size // 256) + b"x" * (size % 256))
+    assert hash_of_file(path) == hash_of(content)
+    assert sha256_of_file(path) == hashlib.sha256(content).hexdigest()[:16]

@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from avsctl.cli._options import by_device
+from avsctl.training.devices import by_device
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from avsctl_models import create_from_spec, create_model, list_models, list_presets, load_model, save_model
 from avsctl_models.presets import split_name
 from avsctl_models.registry import read_metadata
+from avsctl_models.unfilled import build_unfilled
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,46 @@ def test_a_saved_model_comes_back_bit_by_bit(model, saved):
     batch = torch.randn(1, 3, 64, 64), torch.randn(1, 16), torch.rand(1, 9, 9)
     with torch.no_grad():
         assert torch.equal(model(*batch).mask_logits, again(*batch).mask_logits)
+
+
+def test_a_loaded_model_keeps_nothing_of_its_file_but_the_values(model, saved):
+    state, header = load_file(saved), read_metadata(saved)
+    save_file({name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()},
+              saved, metadata=header)  # fmt: skip
+    again = load_model(saved)
+    saved.write_bytes(bytes(saved.stat().st_size))  # in its place, behind the back of whatever still reads it
+    for name, tensor in model.state_dict().items():
+        expected = tensor.half().to(tensor.dtype) if tensor.is_floating_point() else tensor
+        assert torch.equal(again.state_dict()[name], expected), name
+    assert {p.dtype for p in again.parameters()} == {torch.float32}
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name for name, parameter in again.named_parameters() if parameter.requires_grad} == trained
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_what_a_file_does_not_hold_is_built(name):
+    torch.manual_seed(0)
+    built = create_model(name, preset="tiny", task="avss", num_classes=3, audio_dim=16)
+    waiting = build_unfilled(lambda: create_from_spec(built.spec), 0, "here")
+    assert all(parameter.is_meta for parameter in waiting.parameters())
+    held = built.state_dict()
+    for key, buffer in waiting.named_buffers():
+        assert not buffer.is_meta
+        assert key in held or torch.equal(buffer, built.get_buffer(key)), key
+    waiting.load_state_dict(held, assign=True)
+    assert not any(tensor.is_meta for tensor in (*waiting.parameters(), *waiting.buffers()))
+
+
+def test_other_threads_build_whole_models_meanwhile():
+    def build():
+        with ThreadPoolExecutor(1) as pool:
+            beside.append(pool.submit(torch.nn.Linear, 2, 2).result())
+        return torch.nn.Linear(2, 2)
+
+    beside: list[torch.nn.Module] = []
+    assert build_unfilled(build, 6, "here").weight.is_meta
+    assert not beside[0].weight.is_meta
+    assert not torch.nn.Linear(2, 2).weight.is_meta
 
 
 def test_saving_leaves_metadata_and_no_partial_file(saved):
