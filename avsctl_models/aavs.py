@@ -20,7 +20,7 @@ from avsctl_models.presets import class_count, resolved_settings
 from avsctl_models.prior import RobustAudioKeys, fuse_prior, prior_attention_mask
 from avsctl_models.queries import AudioQueries
 from avsctl_models.registry import register_model
-from avsctl_models.targets import targets_from_labels
+from avsctl_models.targets import classes_present, resize_labels, targets_from_labels
 
 
 class AAVS(SegmentationModel):
@@ -149,8 +149,8 @@ class AAVS(SegmentationModel):
 
     def loss_counts(self, labels: Tensor, labelled: Tensor, size: tuple[int, int]) -> LossCounts:
         """Count frames, and the masks to find in those with a label."""
-        targets = targets_from_labels(labels[labelled], size)
-        found, queries = [len(target.classes) for target in targets], len(self.queries.positions)
+        found = [len(classes) for classes in classes_present(resize_labels(labels[labelled], size))]
+        queries = len(self.queries.positions)
         return LossCounts(len(labelled), len(found), sum(found), sum(min(count, queries) for count in found))
 
     def trainable_names(self, phase: int) -> list[str]:
