@@ -12,7 +12,15 @@ from torch import Tensor
 from avsctl.bench.harness import Result, Settings, in_turn, require_equal
 from avsctl.bench.machine import matmul_rate
 from avsctl.bench.memory import in_own_process
-from avsctl.bench.models import FRAMES, QUICK_FRAMES, Pair, check_same_function, label, make_batch, make_pair
+from avsctl.bench.models import (
+    FRAMES,
+    QUICK_FRAMES,
+    Pair,
+    check_same_function,
+    label,
+    make_batch,
+    make_trained_pair,
+)
 from avsctl.bench.training_step import flops_of
 from avsctl.configs import LABEL_SIZE
 from avsctl.data.samples import Batch
@@ -26,7 +34,7 @@ SAME_PIXELS = 0.999
 
 def run(settings: Settings, preset: str) -> list[Result]:
     """Time class maps of clips in float32, and in bf16 where it is native; the peer is always float32."""
-    pair = make_pair(preset)
+    pair = make_trained_pair(preset)
     frames = (QUICK_FRAMES if settings.quick else FRAMES)[preset]
     batch = make_batch(frames, pair.model.image_size)
     checked = check_same_function(pair, batch)
@@ -95,9 +103,7 @@ def peer_maps(pair: Pair, batch: Batch) -> Callable[[], Tensor]:
 
 
 def _alone(side: str, preset: str, frames: int, precision: str) -> Callable[[], None]:
-    pair = make_pair(preset)
-    pair.model.eval()
-    pair.peer.eval()
+    pair = make_trained_pair(preset)
     batch = make_batch(frames, pair.model.image_size)
     call = _ours(pair, batch, precision) if side == "ours" else peer_maps(pair, batch)
     return partial(_silently, call)

@@ -12,7 +12,7 @@ import numpy as np
 from avsctl.bench.clips import draw_clips, read_clips
 from avsctl.bench.harness import Result, Settings, in_turn, require_equal
 from avsctl.bench.inference import TARGETS, peer_maps
-from avsctl.bench.models import PAPER, Pair, make_pair
+from avsctl.bench.models import PAPER, Pair, make_trained_pair
 from avsctl.caches.priors import PriorCache, to_bytes
 from avsctl.data.samples import ClipSamples
 from avsctl.inference import decide, sounding_probability
@@ -33,14 +33,13 @@ SAME_BYTES = 0.999
 def run(settings: Settings, preset: str = PAPER) -> list[Result]:
     """Time both commands on S4-like clips in float32, and evaluate in bf16 where that is native."""
     preset = "tiny" if settings.quick else preset
-    count = 4 if preset == PAPER else 8
-    pair = make_pair(preset)
+    count = 8
+    pair = make_trained_pair(preset)
     clips, audio = read_clips(draw_clips(settings.scratch / "drawn", count, 224), settings.scratch)
     model = str(save_model(pair.model, settings.scratch / "model.safetensors"))
-    pair.peer.eval()
     plain = _Plain(pair, ClipSamples(clips, audio, range(count), task="avs", image_size=pair.model.image_size))
     ours = _Ours(Workspace(settings.scratch), model)
-    rounds = settings.rounds(3, 1)
+    rounds = settings.rounds(2, 1)
     results = [_predict_priors(ours, plain, rounds), _evaluate(ours, plain, "fp32", rounds)]
     if settings.native_bf16:
         results.append(_evaluate(ours, plain, "bf16", rounds))

@@ -70,6 +70,19 @@ def make_pair(preset: str) -> Pair:
     return Pair(model, make_peer(model).train(), config, optimizer)
 
 
+def make_trained_pair(preset: str) -> Pair:
+    """Both sides in evaluation mode, with backbone adapters that add something, as phase 2 leaves them.
+
+    In phase 1 they are zero, which saves AAVS their computation.
+    """
+    config = training_config(preset)
+    model, optimizer = make_model(config)
+    for adapter in model.backbone.adapters():
+        adapter.reset()
+    model.eval()
+    return Pair(model, make_peer(model).eval(), config, optimizer)
+
+
 def label(preset: str) -> str:
     """What results call a preset."""
     return "tiny" if preset == "tiny" else "paper"

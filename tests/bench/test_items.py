@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 import pytest
+import torch
 
-from avsctl.bench import data_path, frozen_features, growth, label_decoding, metrics, s4_labelled
+from avsctl.bench import data_path, frozen_features, growth, label_decoding, metrics, s4_labelled, visualize_command
 from avsctl.bench.clips import draw_clips, repeat_clips
 from avsctl.bench.harness import Settings, UnequalWork
 from avsctl.bench.memory import Measured
@@ -111,3 +112,18 @@ def test_the_plain_loop_finds_the_scores_of_the_one_pass():
     empty = clips[0]._replace(target=np.zeros_like(clips[0].target))
     assert metrics.by_threshold(clips)["f_score"] > metrics.by_threshold([empty])["f_score"]
     assert functools.reduce(max, metrics.by_threshold(clips).values()) < 1
+
+
+def test_visualize_and_the_plain_way_see_the_same(settings):
+    pytest.importorskip("transformers")
+    [result] = visualize_command.run(settings)
+    assert result.name == "inference-visualize-fp32" and result.count == 8
+    assert "8 frames" in result.checked
+
+
+def test_other_masks_than_the_peer_s_are_refused(settings, monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setattr(visualize_command, "peer_maps", lambda pair, batch: lambda: torch.zeros(len(batch.frames), 2, 224, 224))
+    monkeypatch.setattr(visualize_command._Ours, "areas", lambda self: np.full(8, 0.5))
+    with pytest.raises(UnequalWork, match="areas that sound, by up to 50.0 %"):
+        visualize_command.run(settings)
