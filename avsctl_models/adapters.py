@@ -27,7 +27,7 @@ class Adapter(nn.Module):
         last = self.up.weight
         if last.device.type != "cpu" or (last.requires_grad and torch.is_grad_enabled()):
             return False
-        return not (last.any() or self.up.bias.any())
+        return not (self.up.bias.any() or last.any())  # trained ones tell soonest by their bias
 
     def zero(self) -> None:
         """Set all weights and biases to zero, so that a residual adapter leaves its input as it is."""

@@ -20,7 +20,7 @@ from avsctl.metrics import BinaryScores
 from avsctl.metrics.binary import stepping_stones_score
 from avsctl.stages.evaluate import EvaluateConfig, evaluate
 from avsctl.stages.predict_priors import predict_priors, route_runs
-from avsctl.training.devices import by_device
+from avsctl.training.devices import predicting_by_device
 from avsctl.workspace import Workspace
 from avsctl_models import save_model
 
@@ -55,11 +55,11 @@ class _Ours:
 
     def miou(self, precision: str) -> float:
         config = EvaluateConfig(task="avs", run=self.model, device="cpu", precision=precision)
-        return evaluate(self.workspace, config, **by_device("cpu"))[0].content["scores"]["all"]["miou"]
+        return evaluate(self.workspace, config, **predicting_by_device("cpu"))[0].content["scores"]["all"]["miou"]
 
     def priors(self) -> Path:
         routes = route_runs(self.workspace, run=self.model)
-        return predict_priors(self.workspace, routes, device="cpu", overwrite=True, **by_device("cpu"))
+        return predict_priors(self.workspace, routes, device="cpu", overwrite=True, **predicting_by_device("cpu"))
 
 
 @dataclass(frozen=True)

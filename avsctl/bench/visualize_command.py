@@ -56,7 +56,7 @@ def draw_video(path: Path, seconds: int) -> Path:
         for number in range(int(seconds * fps)):
             middle = SIZE[0] * number / (seconds * fps)
             disc = (rows - SIZE[1] / 2) ** 2 + (columns - middle) ** 2 < 80**2
-            writer.write(np.where(disc[..., None], np.uint8([224, 64, 32]), noise))
+            writer.write(np.where(disc[..., None], np.array([224, 64, 32], np.uint8), noise))
     return path
 
 

@@ -223,13 +223,10 @@ def prefetch_of(what: str, default: int | None = PREFETCH) -> Callable:
     return click.option("--prefetch", type=click.IntRange(0), default=default, show_default=shown, help=what)
 
 
-_READ_AHEAD = (
+prefetch_option = prefetch_of(
     "Batches read ahead, by each worker or, without workers, by a thread; 0, without workers, reads each when it is "
-    "needed."
-)
-prefetch_option = prefetch_of(_READ_AHEAD)
-inference_prefetch_option = prefetch_of(
-    f"{_READ_AHEAD} [default: {PREFETCH}, but 0 where the network computes on all cores]", None
+    f"needed. [default: {PREFETCH}, but 0 where the network computes on all cores]",
+    None,
 )
 compile_option = click.option(
     "--compile",

@@ -267,7 +267,7 @@ def run_training(
     resume: bool,
     overwrite: bool,
     workers: int | None,
-    prefetch: int,
+    prefetch: int | None,
     checkpoint_minutes: float,
     log: tuple[str, ...],
     **given: Any,
@@ -277,7 +277,7 @@ def run_training(
     Raises: AvsctlError: If options exclude each other.
     """
     from avsctl.stages.train import train
-    from avsctl.training.devices import by_device, choose_device
+    from avsctl.training.devices import choose_device, reading_by_device
 
     if resume and overwrite:
         raise AvsctlError("--resume continues a run and --overwrite deletes it: give one of them.")
@@ -294,8 +294,7 @@ def run_training(
         resume=resume,
         overwrite=overwrite,
         device=device,
-        workers=by_device(device, workers)["workers"],
-        prefetch=prefetch,
+        **reading_by_device(device, workers, prefetch),
         checkpoint_minutes=checkpoint_minutes,
         logs=log,
         track=track,

@@ -17,9 +17,9 @@ from avsctl.cli._options import (
     command,
     compile_option,
     device_options,
-    inference_prefetch_option,
     json_option,
     pixels_option,
+    prefetch_option,
     reading_workers_option,
     seed_option,
     split_option,
@@ -134,7 +134,7 @@ def _explain(ctx: click.Context, option: click.Parameter, value: bool) -> None:
 @device_options
 @compile_option
 @reading_workers_option
-@inference_prefetch_option
+@prefetch_option
 @batch_clips_option
 @json_option
 def command(workspace: Workspace, as_json: bool, **options: Any) -> None:
@@ -176,10 +176,11 @@ def _check_fit(predictions: Path | None, size: str) -> None:
 def _score_runs(workspace: Workspace, options: dict[str, Any]) -> tuple[Sequence[Report], list[dict] | None]:
     from avsctl.stages.evaluate import compare_priors, evaluate
     from avsctl.stages.evaluation_plan import EvaluateConfig
-    from avsctl.training.devices import by_device
+    from avsctl.training.devices import predicting_by_device
 
     reading = {name: options.pop(name) for name in READING}
-    reading |= by_device(options["device"], *(reading[name] for name in ("workers", "batch_clips", "prefetch")))
+    given = (reading[name] for name in ("workers", "batch_clips", "prefetch"))
+    reading |= predicting_by_device(options["device"], *given)
     reports = evaluate(workspace, EvaluateConfig(**options), track=track, **reading)
     return reports, compare_priors(reports) if options["prior"] == "all" else None
 

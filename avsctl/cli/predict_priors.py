@@ -17,10 +17,10 @@ from avsctl.cli._options import (
     command,
     compile_option,
     device_options,
-    inference_prefetch_option,
     json_option,
     overwrite_option,
     pixels_option,
+    prefetch_option,
     repair_option,
     seed_option,
     subset_option,
@@ -83,7 +83,7 @@ from avsctl.workspace import Run, Workspace
     type=click.IntRange(min=0),
     help="Worker processes. [default: all cores; to predict none on a CPU, else 4]",
 )
-@inference_prefetch_option
+@prefetch_option
 @batch_clips_option
 @overwrite_option
 @repair_option
@@ -155,14 +155,14 @@ def _predict(
     **options: Any,
 ) -> tuple[Path, dict[str, Run]]:
     from avsctl.stages.predict_priors import predict_priors, route_runs
-    from avsctl.training.devices import by_device
+    from avsctl.training.devices import predicting_by_device
 
     runs = route_runs(workspace, run=run, subset=options["subset"], split=options["split"])
     if not as_json:
         for subset, chosen in runs.items():
             console.print(f"{subset}: {chosen.folder}", markup=False, highlight=False)
     del options["seed"]
-    options |= by_device(options["device"], workers, batch_clips, prefetch)
+    options |= predicting_by_device(options["device"], workers, batch_clips, prefetch)
     return predict_priors(workspace, runs, out=target, track=track, **options), runs
 
 

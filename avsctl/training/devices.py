@@ -45,19 +45,21 @@ def _own_gpu() -> torch.device:
     return torch.device("cuda", number)
 
 
-def by_device(
-    device: str, workers: int | None = None, batch_clips: int | None = None, prefetch: int | None = None
-) -> dict[str, Any]:
-    """`workers`, `batch_clips` and `prefetch` as given, else what suits the device to predict on."""
+def reading_by_device(device: str, workers: int | None = None, prefetch: int | None = None) -> dict[str, Any]:
+    """`workers` and `prefetch` of whatever reads clips, as given, else what suits the device."""
     on_cpu, cores = choose_device(device).type == "cpu", os.cpu_count() or 1
     workers = workers if workers is not None else 0 if on_cpu else min(4, cores)
     # Beside a network that computes on all cores, other threads only keep its own from each other.
     alone = on_cpu and not workers and torch.get_num_threads() >= cores
-    return {
-        "workers": workers,
-        "batch_clips": batch_clips or (1 if on_cpu else 4),
-        "prefetch": prefetch if prefetch is not None else 0 if alone else PREFETCH,
-    }
+    return {"workers": workers, "prefetch": prefetch if prefetch is not None else 0 if alone else PREFETCH}
+
+
+def predicting_by_device(
+    device: str, workers: int | None = None, batch_clips: int | None = None, prefetch: int | None = None
+) -> dict[str, Any]:
+    """Those and the `batch_clips` that a network sees together, as given, else what suits the device."""
+    on_cpu = choose_device(device).type == "cpu"
+    return {"batch_clips": batch_clips or (1 if on_cpu else 4), **reading_by_device(device, workers, prefetch)}
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -123,7 +123,8 @@ def test_visualize_and_the_plain_way_see_the_same(settings):
 
 def test_other_masks_than_the_peer_s_are_refused(settings, monkeypatch):
     pytest.importorskip("transformers")
-    monkeypatch.setattr(visualize_command, "peer_maps", lambda pair, batch: lambda: torch.zeros(len(batch.frames), 2, 224, 224))
+    silent = lambda pair, batch: lambda: torch.zeros(len(batch.frames), 2, 224, 224)  # noqa: E731
+    monkeypatch.setattr(visualize_command, "peer_maps", silent)
     monkeypatch.setattr(visualize_command._Ours, "areas", lambda self: np.full(8, 0.5))
     with pytest.raises(UnequalWork, match="areas that sound, by up to 50.0 %"):
         visualize_command.run(settings)

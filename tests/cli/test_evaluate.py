@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from avsctl.training.devices import by_device
+from avsctl.training.devices import predicting_by_device, reading_by_device
 
 
 @pytest.fixture
@@ -87,4 +87,5 @@ def test_a_bad_request_is_one_line_and_exit_code_2(avsctl, tmp_path, words, name
 def test_nothing_is_read_ahead_by_default_where_the_network_has_all_cores(monkeypatch, threads, given, expected):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert by_device("cpu", **{"workers": None, **given})["prefetch"] == expected
+    for by_device in (reading_by_device, predicting_by_device):
+        assert by_device("cpu", **given)["prefetch"] == expected
