@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ def _compare(settings: Settings, ours: _Ours, plain: _Plain, precision: str) -> 
     largest = float(np.abs(mine - theirs).max())
     if precision == "fp32":
         require_equal(largest <= SAME_AREA, f"the areas that sound, by up to {100 * largest:.1f} % of a picture")
-    ours_s, peer_s = in_turn(partial(ours.areas), partial(plain.areas), settings.rounds(2, 1))
+    ours_s, peer_s = in_turn(ours.areas, plain.areas, settings.rounds(2, 1))
     about = "the video decoded, Mask2Former of transformers in float32 on the frames seen; nothing drawn or written"
     checked = f"{len(mine)} frames, areas that sound equal within {100 * largest:.2f} % of a picture"
     return Result(
