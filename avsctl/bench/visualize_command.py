@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from avsctl.bench.harness import Result, Settings, in_turn, require_equal
 from avsctl.bench.inference import TARGETS, peer_maps
-from avsctl.bench.models import PAPER, Pair, make_batch, make_trained_pair
+from avsctl.bench.models import PAPER, Pair, check_same_function, make_batch, make_trained_pair
 from avsctl.inference import decide
 from avsctl.rendering.sound import read_audio
 from avsctl.rendering.video import open_video, read_frames
@@ -38,11 +38,15 @@ SAME_AREA = 0.01
 def run(settings: Settings, preset: str = PAPER) -> list[Result]:
     """Time the command with a stage 1 in float32, and in bf16 where that is native."""
     pair = make_trained_pair("tiny" if settings.quick else preset)
+    # Areas alone would not do: of random weights masks are empty, or full.
+    checked = check_same_function(pair, make_batch(CLIP, pair.model.image_size))
+    pair.model.eval()
+    pair.peer.eval()
     model = str(save_model(pair.model, settings.scratch / "model.safetensors"))
     video = draw_video(settings.scratch / "video.mp4", seconds=2 if settings.quick else 5)
     plain = _Plain(pair, video)
     precisions = ["fp32", "bf16"] if settings.native_bf16 else ["fp32"]
-    return [_compare(settings, _Ours(settings.scratch, model, video, p), plain, p) for p in precisions]
+    return [_compare(settings, _Ours(settings.scratch, model, video, p), plain, p, checked) for p in precisions]
 
 
 def draw_video(path: Path, seconds: int) -> Path:
@@ -103,7 +107,7 @@ class _Plain:
         return torch.cat(areas).numpy()
 
 
-def _compare(settings: Settings, ours: _Ours, plain: _Plain, precision: str) -> Result:
+def _compare(settings: Settings, ours: _Ours, plain: _Plain, precision: str, network: str) -> Result:
     mine, theirs = ours.areas(), plain.areas()
     require_equal(len(mine) == len(theirs), f"the number of frames seen, {len(mine)} and {len(theirs)}")
     largest = float(np.abs(mine - theirs).max())
@@ -111,7 +115,7 @@ def _compare(settings: Settings, ours: _Ours, plain: _Plain, precision: str) -> 
         require_equal(largest <= SAME_AREA, f"the areas that sound, by up to {100 * largest:.1f} % of a picture")
     ours_s, peer_s = in_turn(ours.areas, plain.areas, settings.rounds(2, 1))
     about = "the video decoded, Mask2Former of transformers in float32 on the frames seen; nothing drawn or written"
-    checked = f"{len(mine)} frames, areas that sound equal within {100 * largest:.2f} % of a picture"
+    checked = f"{network}; {len(mine)} frames, areas that sound equal within {100 * largest:.2f} % of a picture"
     return Result(
         f"inference-visualize-{precision}", ours_s, peer_s, TARGETS[precision], "frames", len(mine), about, checked
     )
